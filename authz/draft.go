@@ -1,0 +1,206 @@
+package authz
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxDescription bounds a description, in characters.
+const maxDescription = 200
+
+// Draft is what a merchant asks of a new secret.
+type Draft struct {
+	Merchant    string
+	Description string
+	Permissions []Choice
+	AllowIPs    []string  // CIDRs or addresses, IPv4 or IPv6; none: any address
+	ExpiresAt   time.Time // zero: never
+}
+
+// Choice is a permission that was ticked, with the field groups ticked under
+// it.
+type Choice struct {
+	ID     string   `json:"id"`
+	Fields []string `json:"fields"`
+}
+
+// ParseChoice reads `permission` or `permission+group+group`.
+func ParseChoice(text string) Choice {
+	parts := strings.Split(text, "+")
+	return Choice{ID: parts[0], Fields: parts[1:]}
+}
+
+// Fault is what is wrong with one field of a draft.
+type Fault struct {
+	Field string `json:"field"` // as the management API spells it
+	Text  string `json:"detail"`
+}
+
+// Faults is the error of a draft that is refused: all that is wrong with it.
+type Faults []Fault
+
+func (fs Faults) Error() string {
+	lines := make([]string, len(fs))
+	for i, f := range fs {
+		lines[i] = f.Field + ": " + f.Text
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (fs *Faults) add(field string, err error) {
+	if err != nil {
+		*fs = append(*fs, Fault{Field: field, Text: err.Error()})
+	}
+}
+
+// Secret is the secret that the draft asks for, as the catalog stands, without
+// an id. Its error is [Faults].
+func (d Draft) Secret(c *Catalog, now time.Time) (Secret, error) {
+	var faults Faults
+	grants, err := c.grants(d.Permissions)
+	faults.add("permissions", err)
+	prefixes, err := ParseAllowIPs(d.AllowIPs)
+	faults.add("allow_ips", err)
+	faults.add("merchant", CheckMerchant(d.Merchant))
+	faults.add("description", CheckDescription(d.Description))
+	faults.add("expires_at", checkExpiry(d.ExpiresAt, now))
+	if len(faults) > 0 {
+		return Secret{}, faults
+	}
+	return Secret{
+		Merchant: d.Merchant, Description: d.Description, CreatedAt: now, ExpiresAt: d.ExpiresAt,
+		AllowIPs: prefixes, Catalog: c.Hash(), Grants: grants,
+	}, nil
+}
+
+// grants spells out the chosen permissions.
+func (c *Catalog) grants(choices []Choice) ([]Grant, error) {
+	if len(choices) == 0 {
+		return nil, fmt.Errorf("at least one permission is needed; known are: %s", c.known())
+	}
+	var grants []Grant
+	var unknown []string
+	for _, choice := range choices {
+		p := c.Permission(choice.ID)
+		if p == nil || p.Retired {
+			unknown = append(unknown, choice.ID)
+			continue
+		}
+		if slices.ContainsFunc(grants, func(g Grant) bool { return g.Permission == choice.ID }) {
+			return nil, fmt.Errorf("permission %q is named twice", choice.ID)
+		}
+		if err := p.checkFields(choice.Fields); err != nil {
+			return nil, err
+		}
+		grants = append(grants, NewGrant(p, choice.Fields))
+	}
+	if len(unknown) > 0 {
+		return nil, fmt.Errorf("no permission is called %q; known are: %s", unknown, c.known())
+	}
+	return grants, nil
+}
+
+// known lists the permissions that can be granted.
+func (c *Catalog) known() string {
+	var ids []string
+	for _, p := range c.Permissions {
+		if !p.Retired {
+			ids = append(ids, p.ID)
+		}
+	}
+	return strings.Join(ids, ", ")
+}
+
+func (p *Permission) checkFields(groups []string) error {
+	for i, id := range groups {
+		known := make([]string, len(p.Fields))
+		for j, g := range p.Fields {
+			known[j] = g.ID
+		}
+		switch {
+		case slices.Contains(groups[:i], id):
+			return fmt.Errorf("permission %q names field group %q twice", p.ID, id)
+		case len(known) == 0:
+			return fmt.Errorf("permission %q has no field groups, so %q cannot be included", p.ID, id)
+		case !slices.Contains(known, id):
+			return fmt.Errorf("permission %q has no field group %q; it has: %s", p.ID, id, strings.Join(known, ", "))
+		}
+	}
+	return nil
+}
+
+// CheckMerchant says what is wrong with a merchant's id: it is 1 to 128 of
+// A-Z a-z 0-9 . _ ~ - and not only dots.
+func CheckMerchant(id string) error {
+	if !isValue(id, valueChars) {
+		return fmt.Errorf("merchant id %q: use 1 to %d of A-Z a-z 0-9 . _ ~ - and not only dots", id, maxValue)
+	}
+	return nil
+}
+
+// CheckDescription says what is wrong with a description: it has 1 to 200
+// characters, none of which is a control or a bidirectional override.
+func CheckDescription(text string) error {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return fmt.Errorf("a description is needed: say what the secret is for")
+	case !utf8.ValidString(text):
+		return fmt.Errorf("the description is not valid UTF-8")
+	case utf8.RuneCountInString(text) > maxDescription:
+		return fmt.Errorf("the description has %d characters: at most %d", utf8.RuneCountInString(text), maxDescription)
+	}
+	for _, r := range text {
+		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+			return fmt.Errorf("the description holds the character %U, which can hide or reorder text: leave it out", r)
+		}
+	}
+	return nil
+}
+
+// ParseAllowIPs reads CIDRs and single addresses. IPv4-mapped IPv6 becomes
+// IPv4. An address with bits beyond its prefix is refused: it may be a
+// mistake.
+func ParseAllowIPs(texts []string) ([]netip.Prefix, error) {
+	var prefixes []netip.Prefix
+	for _, text := range texts {
+		p, err := parseAllowIP(text)
+		if err != nil {
+			return nil, err
+		}
+		prefixes = append(prefixes, p)
+	}
+	return prefixes, nil
+}
+
+func parseAllowIP(text string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(text); err == nil && a.Zone() == "" {
+		a = a.Unmap()
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("%q is no CIDR and no address: write 203.0.113.0/24, 2001:db8::/32 or 203.0.113.7", text)
+	}
+	if p.Addr().Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fmt.Errorf("%q holds more than the IPv4-mapped addresses: write the IPv4 CIDR", text)
+		}
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q has bits beyond its prefix: write %s", text, p.Masked())
+	}
+	return p, nil
+}
+
+func checkExpiry(at, now time.Time) error {
+	if !at.IsZero() && !at.After(now) {
+		return fmt.Errorf("%s is in the past: name a moment to come", at.Format(time.RFC3339))
+	}
+	return nil
+}

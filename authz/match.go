@@ -1,0 +1,134 @@
+package authz
+
+import (
+	"slices"
+	"strings"
+)
+
+// node is a place in the tree of templates: what may follow the segments read
+// so far.
+type node struct {
+	literals   map[string]*node
+	parameters []parameter // in the order added; the plain one too
+	route      *route      // the template that ends here, or nil
+}
+
+type parameter struct {
+	segment
+	next *node
+}
+
+func (n *node) add(r *route) {
+	for _, s := range r.segments {
+		n = n.child(s)
+	}
+	n.route = r
+}
+
+// child finds or makes the node behind s.
+func (n *node) child(s segment) *node {
+	if s.literal() {
+		if n.literals == nil {
+			n.literals = map[string]*node{}
+		}
+		if n.literals[s.prefix] == nil {
+			n.literals[s.prefix] = &node{}
+		}
+		return n.literals[s.prefix]
+	}
+	for _, p := range n.parameters {
+		if sameSegment(p.segment, s) {
+			return p.next
+		}
+	}
+	p := parameter{segment: s, next: &node{}}
+	n.parameters = append(n.parameters, p)
+	return p.next
+}
+
+// match appends to found every route whose template path fills. rest is what
+// follows the slash of the next segment.
+func (n *node) match(found []*route, rest string) []*route {
+	segment, rest, more := strings.Cut(rest, "/")
+	follow := func(next *node) {
+		switch {
+		case more:
+			found = next.match(found, rest)
+		case next.route != nil:
+			found = append(found, next.route)
+		}
+	}
+	if next := n.literals[segment]; next != nil {
+		follow(next)
+	}
+	for _, p := range n.parameters {
+		if p.matches(segment) {
+			follow(p.next)
+		}
+	}
+	return found
+}
+
+// resolve finds the routes that path may be taken for: literal segments beat
+// parameters (OpenAPI 3.1, "Path Templating Matching"), and where that rule
+// does not decide between templates, all of them. Nothing is decoded, cleaned
+// or trimmed.
+func (c *Catalog) resolve(path string) []*route {
+	rest, ok := strings.CutPrefix(path, "/")
+	if !ok {
+		return nil
+	}
+	var buffer [4]*route
+	found := c.root.match(buffer[:0], rest)
+	if len(found) <= 1 {
+		return found
+	}
+	return mostSpecific(found)
+}
+
+// mostSpecific keeps the routes that no other one of them beats.
+func mostSpecific(found []*route) []*route {
+	var best []*route
+	for _, r := range found {
+		if !slices.ContainsFunc(found, func(o *route) bool { return o.beats(r.template) }) {
+			best = append(best, r)
+		}
+	}
+	return best
+}
+
+// beats reports whether t is the more concrete of two templates that match
+// one path: a literal wherever u has one, and somewhere where u has none.
+func (t template) beats(u template) bool {
+	more := false
+	for i, s := range t.segments {
+		switch {
+		case s.literal() && !u.segments[i].literal():
+			more = true
+		case !s.literal() && u.segments[i].literal():
+			return false
+		}
+	}
+	return more && len(t.segments) == len(u.segments)
+}
+
+// meets reports whether some path may match both templates.
+func (t template) meets(u template) bool {
+	return slices.EqualFunc(t.segments, u.segments, segment.meets)
+}
+
+// endpoints are the endpoints that a request needs a grant for, all of them.
+// A path is resolved first, then the method: a route without the method makes
+// it nil, so that `DELETE /orders/search` never falls back to
+// `DELETE /orders/{n}`. Nil where the catalog has no such endpoint.
+func (c *Catalog) endpoints(method, path string) []*Endpoint {
+	var needed []*Endpoint
+	for _, r := range c.resolve(path) {
+		e := r.methods[method]
+		if e == nil {
+			return nil
+		}
+		needed = append(needed, e)
+	}
+	return needed
+}

@@ -1,0 +1,216 @@
+package authz
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Secret is an API secret: what its record says, never its text. It is made
+// by [NewSecret], immutable, and safe for concurrent use. The zero Secret
+// grants nothing.
+type Secret struct {
+	ID          string // the first 16 bytes of the digest, in hex
+	Merchant    string
+	Description string
+	Redacted    string
+	CreatedAt   time.Time
+	ExpiresAt   time.Time      // zero: never
+	AllowIPs    []netip.Prefix // empty: any address
+	Catalog     string         // hash of the catalog it was issued under; "" of a legacy secret
+
+	// Unrestricted marks a legacy secret. It has no grants.
+	Unrestricted bool
+	Grants       []Grant
+
+	// DeletedAt is zero while the secret lives. A tombstone has ID, Merchant,
+	// Redacted and this.
+	DeletedAt time.Time
+
+	granted map[string]granted // by method and template without names
+}
+
+// granted is what a secret says of one endpoint.
+type granted struct {
+	endpoint *GrantedEndpoint
+	fields   []string // groups included
+}
+
+// NewSecret makes a secret that can decide from what its record says.
+func NewSecret(record Secret) *Secret {
+	s := &record
+	s.granted = map[string]granted{}
+	for _, g := range s.Grants {
+		for i := range g.Endpoints {
+			e := &g.Endpoints[i]
+			s.granted[e.Method+" "+templateKey(e.Path)] = granted{e, g.Fields}
+		}
+	}
+	return s
+}
+
+// Grant is a permission as it stood when the secret was issued.
+type Grant struct {
+	Permission string            `json:"permission"`
+	Fields     []string          `json:"fields,omitempty"` // field groups included
+	Endpoints  []GrantedEndpoint `json:"endpoints"`
+}
+
+// GrantedEndpoint is one endpoint of a grant, spelled out.
+type GrantedEndpoint struct {
+	Method string `json:"method"`
+	Path   string `json:"path"`
+
+	// Groups holds the JSONPaths of every field group that the endpoint had,
+	// included or not.
+	Groups map[string][]string `json:"groups,omitempty"`
+}
+
+// NewGrant is a permission as it stands, with the given field groups included.
+func NewGrant(p *Permission, groups []string) Grant {
+	g := Grant{Permission: p.ID, Fields: slices.Sorted(slices.Values(groups))}
+	for _, e := range p.Endpoints {
+		if e.Retired {
+			continue
+		}
+		granted := GrantedEndpoint{Method: e.Method, Path: e.Path}
+		for _, group := range e.Fields {
+			if granted.Groups == nil {
+				granted.Groups = map[string][]string{}
+			}
+			granted.Groups[group.ID] = group.Paths
+		}
+		g.Endpoints = append(g.Endpoints, granted)
+	}
+	return g
+}
+
+// Request is what the decision reads of a request.
+type Request struct {
+	Method  string
+	Path    string     // without the query, as it came
+	Host    string     // as it came; "" where there is none
+	Address netip.Addr // of the client; invalid where unknown
+	Filter  bool       // the route says that it has the response filter
+}
+
+// Authorize decides. A nil catalog holds no endpoint; a nil secret is unknown.
+// Path and method are compared byte for byte.
+func (s *Secret) Authorize(c *Catalog, r Request, now time.Time) Verdict {
+	if s == nil {
+		return Verdict{Reason: Unknown}
+	}
+	v := Verdict{Merchant: s.Merchant, SecretID: s.ID}
+	if v.Reason = s.refuse(r.Address, now); v.Reason != Undecided {
+		return v
+	}
+	if c != nil && !strings.Contains(r.Host, ",") { // Envoy joins two Host fields so
+		v.Endpoints = c.endpoints(r.Method, r.Path)
+	}
+	if s.Unrestricted {
+		v.Reason = s.open(r, v.Endpoints)
+		return v
+	}
+	v.Reason, v.Remove = s.grant(v.Endpoints, r.Filter)
+	return v
+}
+
+// refuse says why the secret may not be used at all, or Undecided.
+func (s *Secret) refuse(address netip.Addr, now time.Time) Reason {
+	switch {
+	case !s.DeletedAt.IsZero():
+		return Deleted
+	case !s.ExpiresAt.IsZero() && !now.Before(s.ExpiresAt):
+		return Expired
+	case len(s.AllowIPs) == 0:
+		return Undecided
+	case !address.IsValid():
+		return AddressMissing
+	}
+	plain := address.Unmap().WithZone("")
+	if !slices.ContainsFunc(s.AllowIPs, func(p netip.Prefix) bool { return p.Contains(plain) }) {
+		return IPNotAllowed
+	}
+	return Undecided
+}
+
+// open decides for a legacy secret: every path that is well-formed or in the
+// catalog, with any method that is a token (RFC 9110 section 5.6.2).
+func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
+	method := r.Method != "" && tokenChars.holds(r.Method)
+	if method && !strings.Contains(r.Host, ",") && (wellFormed(r.Path) || len(endpoints) > 0) {
+		return Unrestricted
+	}
+	return NotCatalogued
+}
+
+// grant decides for a secret with grants: each endpoint needs one, by method
+// and template, whatever its permission is called today. It says what must go
+// from the answer.
+func (s *Secret) grant(endpoints []*Endpoint, filter bool) (Reason, []string) {
+	if len(endpoints) == 0 {
+		return NotCatalogued, nil
+	}
+	var remove []string
+	for _, e := range endpoints {
+		g, ok := s.granted[e.key]
+		if !ok {
+			return NotGranted, nil
+		}
+		remove = appendNew(remove, g.removals(e)...)
+	}
+	if len(remove) > 0 && !filter {
+		return FilterMissing, remove
+	}
+	return Granted, remove
+}
+
+// removals are the JSONPaths that must go from an endpoint's answer. A path
+// stays only if a group that the secret includes named it when the secret was
+// issued, and no other group names it, then or now.
+func (g granted) removals(e *Endpoint) []string {
+	var named, kept, excluded []string
+	for id, paths := range g.endpoint.Groups {
+		named = append(named, paths...)
+		if slices.Contains(g.fields, id) {
+			kept = append(kept, paths...)
+		} else {
+			excluded = append(excluded, paths...)
+		}
+	}
+	for _, group := range e.Fields {
+		named = append(named, group.Paths...)
+		if !slices.Contains(g.fields, group.ID) {
+			excluded = append(excluded, group.Paths...)
+		}
+	}
+	var remove []string
+	for _, path := range named {
+		if !slices.Contains(kept, path) || slices.Contains(excluded, path) {
+			remove = appendNew(remove, path)
+		}
+	}
+	slices.Sort(remove)
+	return remove
+}
+
+// appendNew appends the items that are not there yet.
+func appendNew(to []string, items ...string) []string {
+	for _, item := range items {
+		if !slices.Contains(to, item) {
+			to = append(to, item)
+		}
+	}
+	return to
+}
+
+// GrantOf finds the grant that opens an endpoint of the catalog, or nil.
+func (s *Secret) GrantOf(e *Endpoint) *Grant {
+	for i, g := range s.Grants {
+		if slices.ContainsFunc(g.Endpoints, func(o GrantedEndpoint) bool { return e.Is(o.Method + " " + o.Path) }) {
+			return &s.Grants[i]
+		}
+	}
+	return nil
+}
