@@ -1,0 +1,142 @@
+// Package cache keeps near the gate what its requests need of the store: an
+// LRU of secrets, one read for any number of requests that miss together, and
+// how long an entry may be used when the store does not answer.
+package cache
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+// fresh is how long an entry is used without asking the store.
+const fresh = 10 * time.Second
+
+// Options says how much is kept, and how long. Zero fields mean the defaults.
+type Options struct {
+	Size     int           // secrets kept; 0 means 100,000
+	MaxStale time.Duration // how long a secret is served while the store does not answer, since it was last read; 0 means not at all
+	Timeout  time.Duration // of one look-up in the store; 0 means 50 ms
+}
+
+// Secrets finds secrets by their token's digest. It is safe for concurrent
+// use.
+type Secrets struct {
+	Stats Stats
+
+	store    *store.Store
+	maxStale time.Duration
+	timeout  time.Duration
+	shards   [shardCount]shard
+	unknown  unknowns
+	breaker  breaker
+	trust    trust
+}
+
+// New is an empty cache before a store. It is not Trusted before Look has seen
+// the store.
+func New(s *store.Store, o Options) *Secrets {
+	if o.Size == 0 {
+		o.Size = 100_000
+	}
+	if o.Timeout == 0 {
+		o.Timeout = 50 * time.Millisecond
+	}
+	c := &Secrets{store: s, maxStale: o.MaxStale, timeout: o.Timeout, unknown: newUnknowns()}
+	for i := range c.shards {
+		c.shards[i] = newShard(o.Size)
+	}
+	return c
+}
+
+// Keyring is the keyring in use.
+func (c *Secrets) Keyring() *authz.Keyring { return c.store.Keyring() }
+
+// Find finds the secret of a token, or its tombstone. client is the address
+// that a flood of unknown tokens is held against; it may be invalid. The error
+// holds an [authz.Reason]; it is authz.Unknown only where the store is trusted
+// to know every secret.
+func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (*authz.Secret, error) {
+	if len(t.Digests) == 0 {
+		return nil, authz.Internal
+	}
+	e, ok := c.shard(t).get(t.Digests[0])
+	if ok && time.Since(e.read) < fresh {
+		c.Stats.Hits.Add(1)
+		return e.secret, nil
+	}
+	if !ok {
+		if err := c.unknown.admit(t, client); err != nil {
+			c.Stats.Refused.Add(1)
+			return nil, err
+		}
+		defer c.unknown.leave(t)
+	}
+	secret, err := c.shard(t).fill(ctx, t.Digests[0], func() (*authz.Secret, error) { return c.read(t, ok) })
+	if err != nil && ok && time.Since(e.read) < c.maxStale && mayServeStale(authz.ReasonOf(err)) {
+		c.Stats.Stale.Add(1)
+		return e.secret, nil
+	}
+	return secret, err
+}
+
+// mayServeStale reports whether a re-read failed for no fault of the secret. A
+// secret that was there and is not any more was lost: deleted ones leave a
+// tombstone.
+func mayServeStale(r authz.Reason) bool {
+	return r == authz.StoreUnavailable || r == authz.RecordMissing
+}
+
+// read reads a secret from the store. seen tells that it was there before.
+func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
+	if !c.breaker.allow() {
+		return nil, authz.StoreUnavailable
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
+	defer cancel()
+	c.Stats.Reads.Add(1)
+	secret, err := c.readAny(ctx, t, seen)
+	switch reason := authz.ReasonOf(err); {
+	case reason == authz.StoreUnavailable || reason == authz.Internal:
+		c.Stats.ReadErrors.Add(1)
+		c.breaker.failed()
+	default:
+		c.breaker.succeeded()
+		c.remember(t, reason)
+	}
+	return secret, err
+}
+
+// readAny reads the record under each digest that the token may have.
+func (c *Secrets) readAny(ctx context.Context, t authz.Lookup, seen bool) (*authz.Secret, error) {
+	for _, d := range t.Digests {
+		secret, err := c.store.Read(ctx, d.ID())
+		if authz.ReasonOf(err) != authz.Unknown {
+			return secret, err
+		}
+	}
+	if t.Minted || seen {
+		return nil, authz.RecordMissing
+	}
+	return nil, c.trust.believe(ctx, c.store)
+}
+
+// remember keeps for a moment that a read found no secret, and counts what
+// should not be.
+func (c *Secrets) remember(t authz.Lookup, reason authz.Reason) {
+	switch reason {
+	case authz.RecordMissing:
+		c.Stats.Missing.Add(1)
+	case authz.RecordInvalid:
+		c.Stats.Invalid.Add(1)
+	case authz.Unknown:
+		c.unknown.add(t.Digests[0])
+	}
+}
+
+func (c *Secrets) shard(t authz.Lookup) *shard {
+	return &c.shards[t.Digests[0][0]%shardCount]
+}

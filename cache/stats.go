@@ -1,0 +1,23 @@
+package cache
+
+import "sync/atomic"
+
+// Stats counts what the cache did since the process began.
+type Stats struct {
+	Hits       atomic.Int64 // answered without I/O
+	Reads      atomic.Int64 // of the store
+	ReadErrors atomic.Int64 // that the store did not answer
+	Stale      atomic.Int64 // answers from an entry that could not be read again
+	Missing    atomic.Int64 // reads of a secret that was minted here and is not there
+	Invalid    atomic.Int64 // reads of a record that cannot be used
+	Refused    atomic.Int64 // look-ups of unknown tokens that were not made
+}
+
+// Len is how many secrets are kept.
+func (c *Secrets) Len() int {
+	n := 0
+	for i := range c.shards {
+		n += c.shards[i].len()
+	}
+	return n
+}

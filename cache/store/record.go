@@ -1,0 +1,111 @@
+package store
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/postern/postern/authz"
+)
+
+// recordVersion is the version of the records that this program writes, and
+// the newest that it reads.
+const recordVersion = 1
+
+// record is the stored form of a secret or of a tombstone, as JSON.
+type record struct {
+	Version int    `json:"version"`
+	ID      string `json:"id"`
+
+	Merchant     string         `json:"merchant"`
+	Description  string         `json:"description,omitempty"`
+	Redacted     string         `json:"redacted"`
+	CreatedAt    time.Time      `json:"created_at,omitzero"`
+	ExpiresAt    time.Time      `json:"expires_at,omitzero"`
+	AllowIPs     []netip.Prefix `json:"allow_ips,omitempty"`
+	Catalog      string         `json:"catalog,omitempty"`
+	Unrestricted bool           `json:"unrestricted,omitempty"`
+	Grants       []authz.Grant  `json:"grants,omitempty"`
+
+	DeletedAt time.Time `json:"deleted_at,omitzero"`
+}
+
+// secretKey names a secret's record.
+func secretKey(id string) string { return "postern:secret:" + id }
+
+// sealJSON is a value as it is stored under name: JSON, a line feed, and a MAC
+// over both name and JSON.
+func sealJSON(keys *authz.Keyring, name string, value any) ([]byte, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", name, err)
+	}
+	seal, err := keys.Seal(name, text)
+	if err != nil {
+		return nil, err
+	}
+	return append(append(text, '\n'), seal...), nil
+}
+
+// openJSON reads what sealJSON wrote under the same name. The MAC is verified
+// before anything is decoded. keyID names the key it was sealed under.
+func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID string, err error) {
+	i := bytes.LastIndexByte(stored, '\n')
+	if i < 0 {
+		return "", fmt.Errorf("%s is truncated or was never a record of ours", name)
+	}
+	keyID, ok := keys.Verify(name, stored[:i], string(stored[i+1:]))
+	if !ok {
+		return "", fmt.Errorf("%s has no MAC by a key of ours: it was changed, moved, or sealed under a key that is not here", name)
+	}
+	if err := json.Unmarshal(stored[:i], value); err != nil {
+		return "", fmt.Errorf("decode %s: %w", name, err)
+	}
+	return keyID, nil
+}
+
+func encodeRecord(keys *authz.Keyring, s *authz.Secret) ([]byte, error) {
+	return sealJSON(keys, secretKey(s.ID), record{
+		Version: recordVersion, ID: s.ID, Merchant: s.Merchant, Description: s.Description, Redacted: s.Redacted,
+		CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, AllowIPs: s.AllowIPs, Catalog: s.Catalog,
+		Unrestricted: s.Unrestricted, Grants: s.Grants, DeletedAt: s.DeletedAt,
+	})
+}
+
+// decodeRecord reads a stored record. What is wrong with one makes an error
+// that is authz.RecordInvalid.
+func decodeRecord(keys *authz.Keyring, id string, stored []byte) (s *authz.Secret, keyID string, err error) {
+	var r record
+	keyID, err = openJSON(keys, secretKey(id), stored, &r)
+	if err == nil {
+		err = r.check(id)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("read secret %s: %w: %w", id, authz.RecordInvalid, err)
+	}
+	return authz.NewSecret(authz.Secret{
+		ID: r.ID, Merchant: r.Merchant, Description: r.Description, Redacted: r.Redacted,
+		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, AllowIPs: r.AllowIPs, Catalog: r.Catalog,
+		Unrestricted: r.Unrestricted, Grants: r.Grants, DeletedAt: r.DeletedAt,
+	}), keyID, nil
+}
+
+// check refuses a record that verifies and still cannot be used: nothing is
+// taken for granted because a writer of ours wrote it.
+func (r record) check(id string) error {
+	switch {
+	case r.Version != recordVersion:
+		return fmt.Errorf("its version is %d, and this program reads version %d: upgrade it", r.Version, recordVersion)
+	case r.ID != id:
+		return fmt.Errorf("it is the record of %q", r.ID)
+	case !r.DeletedAt.IsZero():
+		return nil
+	case r.Merchant == "":
+		return fmt.Errorf("it names no merchant")
+	case r.Unrestricted == (len(r.Grants) > 0):
+		return fmt.Errorf("it is neither a legacy secret nor one with grants")
+	}
+	return nil
+}

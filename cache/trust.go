@@ -1,0 +1,107 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+const lookTimeout = 500 * time.Millisecond
+
+// State is what is known of the store.
+type State uint8
+
+// The states. Only Ready and Empty let secrets be found.
+const (
+	Unreached State = iota // the store has not answered yet
+	Foreign                // the key file has no key of this store
+	Empty                  // the store answers, and holds nothing yet
+	Ready                  // the store is the one of the key file
+)
+
+// String is the state in words.
+func (s State) String() string {
+	switch s {
+	case Foreign:
+		return store.ErrForeign.Error()
+	case Empty:
+		return "the store is empty: no secret was ever made in it"
+	case Ready:
+		return "the store is ready"
+	}
+	return "the store has not answered yet"
+}
+
+// trust is how far the store's word is taken. Once its epoch was verified, the
+// process stays ready: what goes wrong later is no reason to turn every good
+// secret away.
+type trust struct {
+	mu    sync.Mutex // guards what follows
+	state State
+	epoch string // the first one seen; "" before
+	last  error  // of the last look; nil where the store answered
+}
+
+func (t *trust) look(ctx context.Context, s *store.Store) {
+	epoch, err := s.Epoch(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = err
+	switch {
+	case t.state == Ready:
+		if err == nil && epoch != t.epoch {
+			t.last = fmt.Errorf("the store's epoch is not the one this process first saw: the store was emptied or replaced")
+		}
+	case errors.Is(err, store.ErrForeign):
+		t.state = Foreign
+	case err == nil && epoch == "":
+		t.state = Empty
+	case err == nil:
+		t.state, t.epoch = Ready, epoch
+	}
+}
+
+// believe is what a nil of the store means for a token minted elsewhere:
+// authz.Unknown while the store is the one that this process first saw. The
+// epoch is read after the nil.
+func (t *trust) believe(ctx context.Context, s *store.Store) error {
+	t.look(ctx, s)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.last != nil {
+		return fmt.Errorf("%w: %w", authz.StoreUnavailable, t.last)
+	}
+	if t.state != Ready {
+		return authz.StoreUnavailable
+	}
+	return authz.Unknown
+}
+
+func (t *trust) get() (State, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.state, t.last
+}
+
+// State is what is known of the store, and what was wrong with it at the last
+// look, or nil.
+func (c *Secrets) State() (State, error) { return c.trust.get() }
+
+// Trusted reports whether secrets can be found: before that every answer is
+// that the gate cannot know.
+func (c *Secrets) Trusted() bool {
+	state, _ := c.trust.get()
+	return state == Empty || state == Ready
+}
+
+// Look looks at the store's epoch once, and takes half a second at most.
+func (c *Secrets) Look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	c.trust.look(ctx, c.store)
+}
