@@ -1,0 +1,120 @@
+package envoy
+
+import (
+	"net/http"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/postern/postern/authz"
+)
+
+// The bodies of denials. They hold nothing of the request.
+const (
+	bodyNoSecret      = `{"error":"invalid_api_secret","error_description":"An API secret is needed: send the header Authorization: Bearer <API secret>"}`
+	bodyInvalidSecret = `{"error":"invalid_api_secret","error_description":"The API secret is not valid"}`
+	bodyNoPermission  = `{"error":"api_secret_no_permission","error_description":"User has no permission to execute this action"}`
+	bodyUnavailable   = `{"error":"temporarily_unavailable","error_description":"The API secret cannot be checked right now: try again shortly"}`
+)
+
+// respond is the answer for a verdict. Envoy reads an answer without a status
+// as an allow: so every answer is made here, and all but Allow deny.
+func respond(v authz.Verdict, forwardSecret bool) *authv3.CheckResponse {
+	var response *authv3.CheckResponse
+	switch v.Reason.Decision() {
+	case authz.Allow:
+		response = allow(v, forwardSecret)
+	case authz.Unauthenticated:
+		response = unauthenticated(v.Reason)
+	case authz.Forbidden:
+		response = forbidden(v)
+	default:
+		response = deny(http.StatusServiceUnavailable, codes.Unavailable, bodyUnavailable, header("retry-after", "1"))
+	}
+	response.DynamicMetadata = dynamicMetadata(v)
+	return response
+}
+
+func allow(v authz.Verdict, forwardSecret bool) *authv3.CheckResponse {
+	ok := &authv3.OkHttpResponse{Headers: []*corev3.HeaderValueOption{
+		header("x-merchant-id", v.Merchant),
+		header("x-api-secret-id", v.SecretID),
+	}}
+	if !forwardSecret {
+		ok.HeadersToRemove = []string{"authorization"}
+	}
+	return &authv3.CheckResponse{
+		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
+	}
+}
+
+// unauthenticated challenges as RFC 6750 section 3 says. All secrets that are
+// not good get one and the same answer.
+func unauthenticated(reason authz.Reason) *authv3.CheckResponse {
+	body, challenge := bodyInvalidSecret, `Bearer realm="api", error="invalid_token"`
+	if reason == authz.NoSecret {
+		body, challenge = bodyNoSecret, `Bearer realm="api"`
+	}
+	return deny(http.StatusUnauthorized, codes.Unauthenticated, body, header("www-authenticate", challenge))
+}
+
+// forbidden names the permission that is missing, where one would help.
+func forbidden(v authz.Verdict) *authv3.CheckResponse {
+	var headers []*corev3.HeaderValueOption
+	if v.Reason == authz.NotGranted {
+		scope := strings.Join(v.Permissions(), " ")
+		headers = append(headers, header("www-authenticate", `Bearer error="insufficient_scope", scope="`+scope+`"`))
+	}
+	return deny(http.StatusForbidden, codes.PermissionDenied, bodyNoPermission, headers...)
+}
+
+func deny(status int, code codes.Code, body string, headers ...*corev3.HeaderValueOption) *authv3.CheckResponse {
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{Code: int32(code)},
+		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+			Headers: append(headers, header("content-type", "application/json")),
+			Body:    body,
+		}},
+	}
+}
+
+// header sets a field, whatever stood in it before.
+func header(name, value string) *corev3.HeaderValueOption {
+	return &corev3.HeaderValueOption{
+		Header:       &corev3.HeaderValue{Key: name, Value: value},
+		AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD,
+	}
+}
+
+// dynamicMetadata is what Envoy's access log, rate limits and response filter
+// may read of a verdict.
+func dynamicMetadata(v authz.Verdict) *structpb.Struct {
+	fields := map[string]*structpb.Value{
+		"decision": structpb.NewStringValue(v.Reason.Decision().String()),
+		"reason":   structpb.NewStringValue(v.Reason.String()),
+	}
+	set := func(name, value string) {
+		if value != "" {
+			fields[name] = structpb.NewStringValue(value)
+		}
+	}
+	set("merchant_id", v.Merchant)
+	set("secret_id", v.SecretID)
+	set("endpoint", strings.Join(v.Permissions(), " "))
+	if v.Reason.Decision() == authz.Allow && len(v.Remove) > 0 {
+		set("filter", "required")
+		paths := make([]*structpb.Value, len(v.Remove))
+		for i, path := range v.Remove {
+			paths[i] = structpb.NewStringValue(path)
+		}
+		fields["filter_paths"] = structpb.NewListValue(&structpb.ListValue{Values: paths})
+	}
+	return &structpb.Struct{Fields: fields}
+}

@@ -1,0 +1,47 @@
+// Package envoy is all that speaks to Envoy: the external authorization
+// service, and envoy.yaml, the bootstrap that must agree with it.
+package envoy
+
+import (
+	"time"
+
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// NewServer is a gRPC server with the gate, health and reflection on it.
+// Health is NOT_SERVING until the caller says otherwise. further are options
+// such as credentials.
+func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Server) {
+	options := append([]grpc.ServerOption{
+		// Windows of a fixed size: otherwise every check costs a PING and a
+		// WINDOW_UPDATE to measure a bandwidth that never matters.
+		grpc.InitialWindowSize(1 << 20),
+		grpc.InitialConnWindowSize(16 << 20),
+		// A check is a few hundred bytes. A path of 60 KiB fits.
+		grpc.MaxRecvMsgSize(512 << 10),
+		grpc.MaxHeaderListSize(64 << 10),
+		grpc.ConnectionTimeout(5 * time.Second),
+		// Envoy may ping idle connections. grpc-go's default hangs up on it.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.WaitForHandlers(true),
+	}, further...)
+	server := grpc.NewServer(options...)
+	states := health.NewServer()
+	states.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
+	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_NOT_SERVING)
+	authv3.RegisterAuthorizationServer(server, g)
+	healthv1.RegisterHealthServer(server, states)
+	reflection.Register(server)
+	return server, states
+}
+
+// SetServing makes health SERVING on a server of NewServer.
+func SetServing(states *health.Server) {
+	states.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
+	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+}
