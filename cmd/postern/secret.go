@@ -1,0 +1,321 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+// draftFlags are the flags that describe a new secret.
+type draftFlags struct {
+	catalog, merchant, description, expires *string
+	permissions, allowIPs                   *list
+}
+
+func (c *call) draftFlags() draftFlags {
+	return draftFlags{
+		catalog:     c.flags.String("catalog", "", "`FILE` of the API's OpenAPI document"),
+		merchant:    c.flags.String("merchant", "", "`ID` of the account that owns the secret"),
+		description: c.flags.String("description", "", "what the secret is for: 1 to 200 characters"),
+		expires:     c.flags.String("expires", "", "when it ends: 90d, 12h, 2s or RFC 3339; never, if not given"),
+		permissions: c.list("permission", "`ID[+FIELDGROUP]...` to grant"),
+		allowIPs:    c.list("allow-ip", "`CIDR` or address that it may be used from; any, if none is given"),
+	}
+}
+
+// draft is the secret that the flags describe. Everything wrong with it is
+// told at once.
+func (c *call) draft(f draftFlags) (authz.Secret, *authz.Catalog, error) {
+	if err := c.require("catalog", "merchant"); err != nil {
+		return authz.Secret{}, nil, err
+	}
+	catalog, err := readCatalog(*f.catalog)
+	if err != nil {
+		return authz.Secret{}, nil, err
+	}
+	made := now()
+	expires, err := parseWhen(*f.expires, made)
+	if err != nil {
+		return authz.Secret{}, nil, err
+	}
+	d := authz.Draft{Merchant: *f.merchant, Description: *f.description, AllowIPs: *f.allowIPs, ExpiresAt: expires}
+	for _, text := range *f.permissions {
+		d.Permissions = append(d.Permissions, authz.ParseChoice(text))
+	}
+	secret, err := d.Secret(catalog, made)
+	if err != nil {
+		return authz.Secret{}, nil, fmt.Errorf("nothing was stored:\n%w", err)
+	}
+	return secret, catalog, nil
+}
+
+func secretCreate(c *call) error {
+	flags, storing := c.draftFlags(), c.storeFlags()
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	secret, catalog, err := c.draft(flags)
+	if err != nil {
+		return err
+	}
+	s, closer, err := c.open(storing)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	if err := s.SaveCatalog(c.ctx, catalog); err != nil {
+		return err
+	}
+	token, stored, err := s.Create(c.ctx, secret)
+	if err != nil {
+		return err
+	}
+	return c.printSecret(*asJSON, token, stored)
+}
+
+func secretImport(c *call) error {
+	flags, storing := c.draftFlags(), c.storeFlags()
+	sum := c.flags.String("sha256", "", "`HEX` SHA-256 of the token")
+	stdin := c.flags.Bool("token-stdin", false, "read the token on stdin")
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if (*sum != "") == *stdin {
+		return usagef("give one of --sha256 and --token-stdin")
+	}
+	secret, catalog, err := c.draft(flags)
+	if err != nil {
+		return err
+	}
+	s, closer, err := c.open(storing)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	digest, err := c.importedSum(*sum, s.Keyring())
+	if err != nil {
+		return err
+	}
+	if err := s.SaveCatalog(c.ctx, catalog); err != nil {
+		return err
+	}
+	stored, err := s.Import(c.ctx, secret, digest)
+	if err != nil {
+		return err
+	}
+	return c.printSecret(*asJSON, authz.Token{}, stored)
+}
+
+// importedSum is the SHA-256 of a token minted elsewhere: as given in hex, or
+// of the token on stdin.
+func (c *call) importedSum(text string, keys *authz.Keyring) (sum [sha256.Size]byte, err error) {
+	if text != "" {
+		bytes, err := hex.DecodeString(text)
+		if err != nil || len(bytes) != sha256.Size {
+			return sum, fmt.Errorf("--sha256 %q is not 64 hexadecimal digits", text)
+		}
+		return [sha256.Size]byte(bytes), nil
+	}
+	token, err := c.readToken()
+	if err != nil {
+		return sum, err
+	}
+	if keys.Ours(token) {
+		return sum, fmt.Errorf("the token has the form of those that this key file mints, so it would never be looked up: use a key file with another --prefix")
+	}
+	return sha256.Sum256([]byte(token.Reveal())), nil
+}
+
+func secretList(c *call) error {
+	storing := c.storeFlags()
+	merchant := c.flags.String("merchant", "", "`ID` of the account")
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.require("merchant"); err != nil {
+		return err
+	}
+	if err := authz.CheckMerchant(*merchant); err != nil {
+		return err
+	}
+	s, closer, err := c.open(storing)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	secrets, broken, err := s.List(c.ctx, *merchant)
+	if err != nil {
+		return err
+	}
+	for _, err := range broken {
+		c.warn("%v: its requests get 503; delete it and make another", err)
+	}
+	return c.printList(*asJSON, secrets)
+}
+
+func secretShow(c *call) error {
+	storing := c.storeFlags()
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	args, err := c.parse(1)
+	if err != nil {
+		return err
+	}
+	s, closer, err := c.open(storing)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	secret, err := c.read(s, args[0])
+	if err != nil {
+		return err
+	}
+	return c.printSecret(*asJSON, authz.Token{}, secret)
+}
+
+// read reads a live secret.
+func (c *call) read(s *store.Store, id string) (*authz.Secret, error) {
+	secret, err := s.Read(c.ctx, id)
+	switch {
+	case authz.ReasonOf(err) == authz.Unknown:
+		return nil, noSuchSecret(id)
+	case err != nil:
+		return nil, err
+	case !secret.DeletedAt.IsZero():
+		return nil, fmt.Errorf("secret %s was deleted at %s", id, secret.DeletedAt.Format(time.RFC3339))
+	}
+	return secret, nil
+}
+
+func noSuchSecret(id string) error {
+	return fmt.Errorf("there is no secret %q: postern secret list --merchant ID shows the ids", id)
+}
+
+func secretDelete(c *call) error {
+	storing := c.storeFlags()
+	stdin := c.flags.Bool("token-stdin", false, "read the token on stdin, instead of an ID: for one that leaked")
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	args, err := c.parseAny()
+	if err != nil {
+		return err
+	}
+	if *stdin != (len(args) == 0) || len(args) > 1 {
+		return usagef("give one ID, or --token-stdin")
+	}
+	s, closer, err := c.open(storing)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	ids := args
+	if *stdin {
+		if ids, err = c.idsOfToken(s.Keyring()); err != nil {
+			return err
+		}
+	}
+	return c.deleteFirst(s, ids, *asJSON)
+}
+
+// idsOfToken are the ids that the token on stdin may be stored under.
+func (c *call) idsOfToken(keys *authz.Keyring) ([]string, error) {
+	token, err := c.readToken()
+	if err != nil {
+		return nil, err
+	}
+	lookup, reason := keys.Lookup(token)
+	if reason != authz.Undecided {
+		return nil, fmt.Errorf("the token was not minted under this key file: it is mistyped, or of another store")
+	}
+	var ids []string
+	for _, d := range lookup.Digests {
+		ids = append(ids, d.ID())
+	}
+	return ids, nil
+}
+
+// deleteFirst deletes the first of ids that the store has.
+func (c *call) deleteFirst(s *store.Store, ids []string, asJSON bool) error {
+	for _, id := range ids {
+		tombstone, err := s.Delete(c.ctx, id)
+		switch {
+		case authz.ReasonOf(err) == authz.Unknown:
+			continue
+		case err != nil:
+			return err
+		case asJSON:
+			return c.printJSON(map[string]any{"id": id, "merchant": tombstone.Merchant, "deleted_at": tombstone.DeletedAt})
+		}
+		fmt.Fprintf(c.Stdout, "secret %s is deleted\n", id)
+		return nil
+	}
+	return noSuchSecret(strings.Join(ids, " or "))
+}
+
+// printSecret prints one secret, with its token if it was just minted.
+func (c *call) printSecret(asJSON bool, token authz.Token, s *authz.Secret) error {
+	form := s.Form()
+	form.Secret = token.Reveal()
+	if asJSON {
+		return c.printJSON(form)
+	}
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	if form.Secret != "" {
+		fmt.Fprintf(w, "secret\t%s\t(copy it now: it is shown this once)\n", form.Secret)
+	}
+	fmt.Fprintf(w, "redacted\t%s\nid\t%s\nmerchant\t%s\ndescription\t%s\n", form.Redacted, form.ID, form.Merchant, form.Description)
+	fmt.Fprintf(w, "permissions\t%s\nallowed IPs\t%s\ncreated\t%s\nexpires\t%s\n",
+		describeGrants(s), orElse(strings.Join(form.AllowIPs, ", "), "any"), form.CreatedAt.Format(time.RFC3339), describeExpiry(s))
+	return w.Flush()
+}
+
+func (c *call) printList(asJSON bool, secrets []*authz.Secret) error {
+	if asJSON {
+		forms := []authz.Form{}
+		for _, s := range secrets {
+			forms = append(forms, s.Form())
+		}
+		return c.printJSON(map[string]any{"secrets": forms})
+	}
+	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "API SECRET\tDESCRIPTION\tPERMISSIONS\tCREATED\tEXPIRES\tID")
+	for _, s := range secrets {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Redacted, s.Description, describeGrants(s), s.CreatedAt.Format(time.RFC3339), describeExpiry(s), s.ID)
+	}
+	return w.Flush()
+}
+
+func describeGrants(s *authz.Secret) string {
+	if s.Unrestricted {
+		return "every endpoint"
+	}
+	var parts []string
+	for _, g := range s.Grants {
+		parts = append(parts, strings.Join(append([]string{g.Permission}, g.Fields...), "+"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func describeExpiry(s *authz.Secret) string {
+	switch {
+	case s.ExpiresAt.IsZero():
+		return "never"
+	case !time.Now().Before(s.ExpiresAt):
+		return s.ExpiresAt.Format(time.RFC3339) + " (expired)"
+	}
+	return s.ExpiresAt.Format(time.RFC3339)
+}
+
+func orElse(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache"
+	"github.com/postern/postern/cache/store"
+	"github.com/postern/postern/cmd/postern/sidecar"
+)
+
+func serve(c *call) error {
+	storing := c.storeFlags()
+	var o sidecar.Options
+	c.flags.StringVar(&o.CatalogFile, "catalog", "", "`FILE` of the API's OpenAPI document; read again when it changes, and on SIGHUP")
+	listen := c.list("listen", "`ADDR` for Envoy: unix:/path or host:port")
+	c.flags.StringVar(&o.Ops, "ops", "", "`ADDR` of /metrics, /healthz and /readyz: host:port or unix:/path; none, if not given")
+	mode := c.flags.String("socket-mode", "0660", "mode of unix sockets, in octal")
+	c.flags.BoolVar(&o.Insecure, "insecure", false, "let TCP beyond loopback go without TLS")
+	c.flags.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` of the certificate for TCP")
+	c.flags.StringVar(&o.TLSKey, "tls-key", "", "`FILE` of its key")
+	c.flags.StringVar(&o.TLSClientCA, "tls-client-ca", "", "`FILE` of the CA that clients' certificates must be from; any client, if not given")
+	c.flags.BoolVar(&o.ForwardSecret, "forward-secret", false, "let the authorization header go on to the upstream")
+	c.flags.DurationVar(&o.DrainTimeout, "drain-timeout", 5*time.Second, "how long checks under way may take after SIGTERM")
+	timeout := c.flags.Duration("redis-timeout", 50*time.Millisecond, "of one look-up in the store")
+	size := c.flags.Int("cache-size", 100_000, "secrets kept in memory")
+	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last read; 0: not at all")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	if err := c.require("catalog", "redis", "key-file", "listen"); err != nil {
+		return err
+	}
+	bits, err := strconv.ParseUint(*mode, 8, 9)
+	if err != nil {
+		return usagef("--socket-mode %q is no mode: write 0660", *mode)
+	}
+	if *timeout <= 0 || *size <= 0 || *stale < 0 || o.DrainTimeout < 0 {
+		return usagef("--redis-timeout and --cache-size must be more than 0, --max-stale and --drain-timeout at least 0")
+	}
+	o.SocketMode, o.Listen, o.KeyFile = fs.FileMode(bits), *listen, *storing.keyFile
+	o.Cache = cache.Options{Size: *size, MaxStale: *stale, Timeout: *timeout}
+	return c.serve(o, storing)
+}
+
+// serve wires the sidecar and runs it until the context ends.
+func (c *call) serve(o sidecar.Options, storing storeFlags) error {
+	log := slog.New(slog.NewJSONHandler(c.Stderr, nil))
+	o.Log = log
+	o.ReadCatalog = readCatalog
+	o.ReadKeyring = func(file string) (*authz.Keyring, error) {
+		return readKeyring(file, func(format string, a ...any) { log.Warn(fmt.Sprintf(format, a...)) })
+	}
+	keys, err := o.ReadKeyring(o.KeyFile)
+	if err != nil {
+		return err
+	}
+	client, err := connect(storing, o.Cache.Timeout)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	o.Store, o.StoreName = store.New(client, keys), store.Redacted(*storing.redis)
+	return sidecar.Run(c.ctx, o)
+}
+
+func health(c *call) error {
+	args, err := c.parse(1)
+	if err != nil {
+		return err
+	}
+	client := sidecar.OpsClient(args[0])
+	response, err := client.Get("http://sidecar/readyz")
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", args[0], err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("ask %s: %w", args[0], err)
+	}
+	fmt.Fprintln(c.Stdout, strings.TrimSpace(string(body)))
+	if response.StatusCode != http.StatusOK {
+		return errDenied
+	}
+	return nil
+}
+
+// release is set at build time.
+var release = "devel"
+
+func version(c *call) error {
+	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	if _, err := c.parse(0); err != nil {
+		return err
+	}
+	goVersion := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		goVersion = info.GoVersion
+	}
+	if *asJSON {
+		return c.printJSON(map[string]string{"version": release, "go": goVersion})
+	}
+	fmt.Fprintf(c.Stdout, "postern %s (%s)\n", release, goVersion)
+	return nil
+}

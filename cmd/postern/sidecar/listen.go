@@ -1,0 +1,153 @@
+package sidecar
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"strings"
+)
+
+const unixPrefix = "unix:"
+
+// listener is a bound address. A unix socket is bound under a temporary name
+// until it is published.
+type listener struct {
+	net.Listener
+	temporary, path string // "" of TCP, and of a socket that is published
+}
+
+// binder binds addresses.
+type binder struct {
+	mode     fs.FileMode
+	insecure bool
+	tls      *tls.Config // of TCP; nil: none
+	bound    []*listener
+}
+
+func newBinder(o Options) (*binder, error) {
+	config, err := tlsConfig(o)
+	return &binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
+}
+
+// close takes back what was bound and not published. Closing a listener twice
+// does no harm.
+func (b *binder) close() {
+	for _, l := range b.bound {
+		l.Close()
+		if l.temporary != "" {
+			os.Remove(l.temporary)
+		}
+	}
+}
+
+// bindOps binds the operators' address; "" binds nothing.
+func (b *binder) bindOps(address string) (net.Listener, error) {
+	if address == "" {
+		return nil, nil
+	}
+	l, err := b.bind("--ops", address, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	return l, publish([]*listener{l})
+}
+
+// bindAll binds TCP addresses, then unix sockets.
+func (b *binder) bindAll(addresses []string) ([]*listener, error) {
+	var all []*listener
+	for _, unix := range []bool{false, true} {
+		for _, address := range addresses {
+			if strings.HasPrefix(address, unixPrefix) != unix {
+				continue
+			}
+			l, err := b.bind("--listen", address, "h2")
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, l)
+		}
+	}
+	return all, nil
+}
+
+func (b *binder) bind(flag, address, protocol string) (l *listener, err error) {
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		l, err = b.bindUnix(path)
+	} else {
+		l, err = b.bindTCP(address, protocol)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
+	}
+	b.bound = append(b.bound, l)
+	return l, nil
+}
+
+func (b *binder) bindTCP(address, protocol string) (*listener, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fmt.Errorf("it is no address: write host:port or unix:/path")
+	}
+	if b.tls == nil && !b.insecure && !isLoopback(host) {
+		return nil, errors.New("beyond loopback it needs --tls-cert and --tls-key, or --insecure to go without")
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	if b.tls != nil {
+		config := b.tls.Clone()
+		config.NextProtos = []string{protocol}
+		l = tls.NewListener(l, config)
+	}
+	return &listener{Listener: l}, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// bindUnix binds a socket beside path. It never touches a file that is no
+// socket.
+func (b *binder) bindUnix(path string) (*listener, error) {
+	switch info, err := os.Lstat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return nil, err
+	case info.Mode().Type() != fs.ModeSocket:
+		return nil, errors.New("the file is there and is no socket: name another path, or move it away")
+	}
+	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
+	os.Remove(temporary) // of a process that had our id and was killed
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	if err != nil {
+		return nil, fmt.Errorf("%w (a socket's path has 107 bytes at most, with %q at its end)", err, temporary[len(path):])
+	}
+	// By the time this process ends, the path may be another one's.
+	l.SetUnlinkOnClose(false)
+	bound := &listener{Listener: l, temporary: temporary, path: path}
+	if err := os.Chmod(temporary, b.mode); err != nil {
+		l.Close()
+		return nil, errors.Join(err, os.Remove(temporary))
+	}
+	return bound, nil
+}
+
+// publish gives sockets their names, each in the place of what a running or
+// dead process left there, with no moment between.
+func publish(listeners []*listener) error {
+	for _, l := range listeners {
+		if l.temporary == "" {
+			continue
+		}
+		if err := os.Rename(l.temporary, l.path); err != nil {
+			return fmt.Errorf("take over %s: %w", l.path, err)
+		}
+		l.temporary = ""
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package sidecar
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache"
+	"github.com/postern/postern/envoy"
+)
+
+// The metrics, beside the Go runtime's and the process's.
+var (
+	checks        = prometheus.NewDesc("postern_checks_total", "Checks by what became of them.", []string{"decision", "reason"}, nil)
+	checkDuration = prometheus.NewDesc("postern_check_duration_seconds", "Time to decide on a check.", nil, nil)
+	cacheEntries  = prometheus.NewDesc("postern_cache_entries", "Secrets in memory.", nil, nil)
+	cacheHits     = prometheus.NewDesc("postern_cache_hits_total", "Look-ups answered without I/O.", nil, nil)
+	storeReads    = prometheus.NewDesc("postern_store_reads_total", "Look-ups that asked the store.", nil, nil)
+	storeErrors   = prometheus.NewDesc("postern_store_read_errors_total", "Look-ups that the store did not answer.", nil, nil)
+	staleAnswers  = prometheus.NewDesc("postern_stale_answers_total", "Look-ups answered from memory because the store did not answer.", nil, nil)
+	missing       = prometheus.NewDesc("postern_records_missing_total", "Reads of a secret that was minted here and that the store does not have.", nil, nil)
+	invalid       = prometheus.NewDesc("postern_records_invalid_total", "Reads of a record that cannot be used.", nil, nil)
+	refused       = prometheus.NewDesc("postern_lookups_refused_total", "Look-ups of tokens minted elsewhere that were not made: known not to exist, or too many.", nil, nil)
+	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
+	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
+	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)
+	reloadRefused = prometheus.NewDesc("postern_reload_refused", "1 while a file is not in use as it is, because it was refused.", []string{"file"}, nil)
+	catalogInfo   = prometheus.NewDesc("postern_catalog_info", "The catalog in use.", []string{"hash"}, nil)
+)
+
+// Describe implements prometheus.Collector: the metrics do not depend on the
+// moment.
+func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused,
+		ready, storeUp, reloads, reloadRefused, catalogInfo,
+	} {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (s *sidecar) Collect(out chan<- prometheus.Metric) {
+	count := func(d *prometheus.Desc, n int64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	for _, r := range authz.Reasons() {
+		count(checks, s.gate.Stats.Reasons[r].Load(), r.Decision().String(), r.String())
+	}
+	out <- durations(&s.gate.Stats)
+	stats := &s.secrets.Stats
+	count(cacheHits, stats.Hits.Load())
+	count(storeReads, stats.Reads.Load())
+	count(storeErrors, stats.ReadErrors.Load())
+	count(staleAnswers, stats.Stale.Load())
+	count(missing, stats.Missing.Load())
+	count(invalid, stats.Invalid.Load())
+	count(refused, stats.Refused.Load())
+	gauge(cacheEntries, float64(s.secrets.Len()))
+	state, trouble := s.secrets.State()
+	gauge(ready, oneIf(s.ready.Load()))
+	gauge(storeUp, oneIf(trouble == nil && state != cache.Unreached))
+	gauge(catalogInfo, 1, s.catalog.Load().Hash())
+	for _, f := range s.files {
+		count(reloads, f.loads.Load(), f.name, "loaded")
+		count(reloads, f.refusals.Load(), f.name, "refused")
+		gauge(reloadRefused, oneIf(f.refused.Load() != nil), f.name)
+	}
+}
+
+// durations is the histogram of the time that checks took.
+func durations(stats *envoy.Stats) prometheus.Metric {
+	buckets := map[float64]uint64{}
+	var n uint64
+	for i := range stats.Duration {
+		n += uint64(stats.Duration[i].Load())
+		if i < len(envoy.Buckets) {
+			buckets[envoy.Buckets[i].Seconds()] = n
+		}
+	}
+	return prometheus.MustNewConstHistogram(checkDuration, n, float64(stats.Nanos.Load())/1e9, buckets)
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,173 @@
+// Package sidecar runs the gate: its listeners, its reloads, what operators see
+// of it, and its end.
+package sidecar
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache"
+	"github.com/postern/postern/cache/store"
+	"github.com/postern/postern/envoy"
+)
+
+// How often the store is looked at, and the files.
+const (
+	lookUnready = 250 * time.Millisecond
+	lookReady   = time.Second
+	pollFiles   = 500 * time.Millisecond
+)
+
+// Options are what a sidecar runs with.
+type Options struct {
+	CatalogFile string                                    // Required.
+	KeyFile     string                                    // Required.
+	ReadCatalog func(file string) (*authz.Catalog, error) // Required.
+	ReadKeyring func(file string) (*authz.Keyring, error) // Required.
+
+	Store     *store.Store // with the keyring of KeyFile. Required. Run does not close it.
+	StoreName string       // without credentials, for logs
+	Cache     cache.Options
+
+	Listen     []string    // unix:/path or host:port. At least one.
+	Ops        string      // likewise; "": no metrics, no probes
+	SocketMode fs.FileMode // of unix sockets
+
+	TLSCert, TLSKey, TLSClientCA string // files; none: TCP on loopback only, unless Insecure
+	Insecure                     bool
+
+	ForwardSecret bool
+	DrainTimeout  time.Duration // of checks under way at the end
+	Log           *slog.Logger  // Required.
+}
+
+// sidecar is a run of Options.
+type sidecar struct {
+	Options
+	catalog atomic.Pointer[authz.Catalog]
+	secrets *cache.Secrets
+	gate    *envoy.Gate
+	server  *grpc.Server
+	health  *health.Server
+	files   []*file
+	ready   atomic.Bool // once true, true to the end
+}
+
+// Run serves until ctx ends, then lets checks under way finish. It fails where
+// the catalog cannot be read or an address cannot be bound; a store out of
+// reach is waited for.
+func Run(ctx context.Context, o Options) error {
+	catalog, err := o.ReadCatalog(o.CatalogFile)
+	if err != nil {
+		return err
+	}
+	s := &sidecar{Options: o, secrets: cache.New(o.Store, o.Cache)}
+	s.catalog.Store(catalog)
+	s.files = []*file{newFile("catalog", o.CatalogFile, s.loadCatalog), newFile("keys", o.KeyFile, s.loadKeys)}
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret})
+	s.server, s.health = envoy.NewServer(s.gate)
+	// The operators' address comes first, unix sockets last: a process that
+	// fails on a taken port must not have taken a socket from a healthy one.
+	b, err := newBinder(o)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	ops, err := b.bindOps(o.Ops)
+	if err != nil {
+		return err
+	}
+	listeners, err := b.bindAll(o.Listen)
+	if err != nil {
+		return err
+	}
+	s.look(ctx)
+	return s.serve(ctx, ops, listeners)
+}
+
+// serve serves on all listeners until ctx ends or one of them fails.
+func (s *sidecar) serve(ctx context.Context, ops net.Listener, listeners []*listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	if ops != nil {
+		group.Go(func() error { return ignoreClosed(opsServer.Serve(ops)) })
+	}
+	for _, l := range listeners {
+		group.Go(func() error { return s.server.Serve(l) })
+	}
+	group.Go(func() error {
+		<-ctx.Done()
+		s.drain()
+		return opsServer.Close()
+	})
+	group.Go(func() error { s.watchStore(ctx); return nil })
+	group.Go(func() error { s.watchFiles(ctx); return nil })
+	group.Go(func() error { return publish(listeners) })
+	s.Log.Info("serving", slog.Any("listen", s.Listen), slog.String("ops", s.Ops), slog.String("store", s.StoreName),
+		slog.String("catalog", s.catalog.Load().Hash()), slog.Any("keys", s.Store.Keyring().KeyIDs()))
+	return group.Wait()
+}
+
+func ignoreClosed(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// drain ends the server: health first, then new checks, then those under way,
+// or their time.
+func (s *sidecar) drain() {
+	s.health.Shutdown()
+	s.Log.Info("draining", slog.Duration("timeout", s.DrainTimeout))
+	timer := time.AfterFunc(s.DrainTimeout, s.server.Stop)
+	defer timer.Stop()
+	s.server.GracefulStop()
+	s.Log.Info("stopped")
+}
+
+// watchStore looks at the store until ctx ends.
+func (s *sidecar) watchStore(ctx context.Context) {
+	for {
+		pause := lookUnready
+		if s.ready.Load() {
+			pause = lookReady
+		}
+		select {
+		case <-time.After(pause):
+			s.look(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look looks at the store once, and logs what changed. Readiness begins when
+// the store is there and is ours, and never ends: with the store out of reach
+// a sidecar is still better than none.
+func (s *sidecar) look(ctx context.Context) {
+	before, failed := s.secrets.State()
+	s.secrets.Look(ctx)
+	after, fails := s.secrets.State()
+	switch {
+	case fails != nil && failed == nil:
+		s.Log.Error("store in trouble", slog.String("store", s.StoreName), slog.Any("error", fails))
+	case before != after || fails == nil && failed != nil:
+		s.Log.Info("store answers", slog.String("store", s.StoreName), slog.String("state", after.String()))
+	}
+	if s.secrets.Trusted() && !s.ready.Swap(true) {
+		envoy.SetServing(s.health)
+		s.Log.Info("ready")
+	}
+}
