@@ -143,7 +143,7 @@ func (s *Store) liveLegacy(ctx context.Context, merchant, ids string) ([]string,
 		secret, err := s.Read(ctx, id)
 		switch reason := authz.ReasonOf(err); {
 		case reason == authz.Unknown:
-			if err := s.bury(ctx, authz.Secret{ID: id, Merchant: merchant}); err != nil {
+			if err := s.bury(ctx, &authz.Secret{ID: id, Merchant: merchant}); err != nil {
 				return nil, err
 			}
 		case err != nil && reason != authz.RecordInvalid:

@@ -25,7 +25,7 @@ func (s *Store) Delete(ctx context.Context, id string) (*authz.Secret, error) {
 		return nil, err
 	}
 	if tombstone.DeletedAt.IsZero() {
-		if err := s.bury(ctx, tombstone); err != nil {
+		if err := s.bury(ctx, &tombstone); err != nil {
 			return nil, err
 		}
 	}
@@ -37,11 +37,11 @@ func (s *Store) Delete(ctx context.Context, id string) (*authz.Secret, error) {
 	return authz.NewSecret(tombstone), nil
 }
 
-// bury writes a tombstone in the place of a record. A tombstone has no time to
-// live.
-func (s *Store) bury(ctx context.Context, tombstone authz.Secret) error {
+// bury writes a tombstone, as of now, in the place of a record. A tombstone
+// has no time to live.
+func (s *Store) bury(ctx context.Context, tombstone *authz.Secret) error {
 	tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
-	sealed, err := encodeRecord(s.Keyring(), &tombstone)
+	sealed, err := encodeRecord(s.Keyring(), tombstone)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func (s *Store) deleteListed(ctx context.Context, merchant, id string) error {
 	if authz.ReasonOf(err) != authz.Unknown {
 		return err
 	}
-	if err := s.bury(ctx, authz.Secret{ID: id, Merchant: merchant}); err != nil {
+	if err := s.bury(ctx, &authz.Secret{ID: id, Merchant: merchant}); err != nil {
 		return err
 	}
 	_, err = s.Delete(ctx, id)
