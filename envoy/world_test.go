@@ -1,0 +1,210 @@
+package envoy_test
+
+import (
+	"crypto/sha256"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/authz/openapi"
+	"github.com/postern/postern/cache"
+	"github.com/postern/postern/cache/store"
+	"github.com/postern/postern/cache/store/storetest"
+	"github.com/postern/postern/envoy"
+)
+
+// importedToken is a token that was minted elsewhere.
+const importedToken = "partner-token-0123456789"
+
+// world is a store with a secret for each {name} in the table.
+type world struct {
+	catalog *authz.Catalog
+	keys    *authz.Keyring
+	store   *store.Store
+	tokens  map[string]string
+	secrets map[authz.Digest]*authz.Secret // what the store holds, by digest
+	redis   *storetest.Server
+}
+
+// drafts are the secrets with grants as the catalog has them.
+var drafts = map[string][]string{
+	"office":    {"getMerchant", "updateMerchant"},
+	"deleted":   {"getMerchant"},
+	"orders":    {"trackOrder", "getOrder+shipping_price", "cancelOrder+shipping_price"},
+	"search":    {"searchOrders+shipping_price"},
+	"documents": {"getOrderDocument", "getBookDocument"},
+	"returns":   {"getReturn+shipping_price"},
+	"both":      {"getReturn+shipping_price", "getOrderLabel+shipping_price"},
+	"label":     {"getOrderLabel"},
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	data, err := os.ReadFile("../deploy/catalog.yaml")
+	must(t, err)
+	catalog, err := openapi.Load(data)
+	must(t, err)
+	keys, err := authz.NewKeyring("pt_")
+	must(t, err)
+	server := storetest.Redis(t)
+	client, err := store.Connect(store.Options{URL: server.URL(), Timeout: time.Second})
+	must(t, err)
+	t.Cleanup(func() { client.Close() })
+	w := &world{
+		catalog: catalog, keys: keys, store: store.New(client, keys), redis: server,
+		tokens: map[string]string{}, secrets: map[authz.Digest]*authz.Secret{},
+	}
+	for name, permissions := range drafts {
+		w.add(t, name, w.draft(t, permissions...))
+	}
+	w.addOthers(t)
+	return w
+}
+
+func (w *world) draft(t *testing.T, permissions ...string) authz.Secret {
+	t.Helper()
+	d := authz.Draft{Merchant: "m-1", Description: "for a test"}
+	for _, p := range permissions {
+		d.Permissions = append(d.Permissions, authz.ParseChoice(p))
+	}
+	secret, err := d.Secret(w.catalog, time.Now())
+	must(t, err)
+	return secret
+}
+
+func (w *world) add(t *testing.T, name string, secret authz.Secret) *authz.Secret {
+	t.Helper()
+	token, stored, err := w.store.Create(t.Context(), secret)
+	must(t, err)
+	w.keep(t, name, token, stored)
+	return stored
+}
+
+func (w *world) keep(t *testing.T, name string, token authz.Token, s *authz.Secret) {
+	t.Helper()
+	lookup, reason := w.keys.Lookup(token)
+	if reason != authz.Undecided {
+		t.Fatalf("look up the token of %s: %v", name, reason)
+	}
+	w.tokens[name], w.secrets[lookup.Digests[0]] = token.Reveal(), s
+}
+
+// addOthers adds the secrets that are not plain drafts.
+func (w *world) addOthers(t *testing.T) {
+	t.Helper()
+	token, legacy, err := w.store.CreateLegacy(t.Context(), authz.Secret{Merchant: "m-1", Unrestricted: true, CreatedAt: time.Now()})
+	must(t, err)
+	w.keep(t, "legacy", token, legacy)
+
+	near := w.draft(t, "getMerchant")
+	near.AllowIPs, err = authz.ParseAllowIPs([]string{"127.0.0.2", "127.0.1.0/24", "2001:db8::/32"})
+	must(t, err)
+	w.add(t, "near", near)
+
+	expired, lasting := w.draft(t, "getMerchant"), w.draft(t, "getMerchant")
+	expired.ExpiresAt, lasting.ExpiresAt = time.Now().Add(-time.Second), time.Now().Add(time.Hour)
+	w.add(t, "expired", expired)
+	w.add(t, "lasting", lasting)
+
+	moved := w.draft(t, "getMerchant")
+	moved.Grants[0].Endpoints[0].Path = "/api/3/account"
+	w.add(t, "moved", moved)
+	old := w.draft(t, "getOrderLabel+shipping_price")
+	old.Grants[0].Endpoints[0].Groups = map[string][]string{"shipping_price": {"$.response.order.cost"}}
+	w.add(t, "old", old)
+
+	w.addImported(t)
+	w.addGone(t)
+}
+
+func (w *world) addImported(t *testing.T) {
+	t.Helper()
+	stored, err := w.store.Import(t.Context(), w.draft(t, "getMerchant"), sha256.Sum256([]byte(importedToken)))
+	must(t, err)
+	token, _ := authz.ParseToken(importedToken)
+	w.keep(t, "imported", token, stored)
+}
+
+// addGone adds the tokens that no live record stands behind.
+func (w *world) addGone(t *testing.T) {
+	t.Helper()
+	for digest, s := range w.secrets {
+		if w.idOf(t, "deleted") == s.ID {
+			tombstone, err := w.store.Delete(t.Context(), s.ID)
+			must(t, err)
+			w.secrets[digest] = tombstone
+		}
+	}
+	lost, _, err := w.keys.Mint()
+	must(t, err)
+	w.tokens["lost"] = lost.Reveal()
+	w.tokens["mistyped"] = swapCase(w.tokens["office"])
+}
+
+func (w *world) idOf(t *testing.T, name string) string {
+	t.Helper()
+	token, _ := authz.ParseToken(w.tokens[name])
+	lookup, reason := w.keys.Lookup(token)
+	if reason != authz.Undecided {
+		t.Fatalf("look up the token of %s: %v", name, reason)
+	}
+	return lookup.Digests[0].ID()
+}
+
+// swapCase mistypes a token: it swaps the case of its last letter.
+func swapCase(token string) string {
+	i := strings.LastIndexAny(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+	return token[:i] + string(token[i]^0x20) + token[i+1:]
+}
+
+// fill puts tokens in the place of {name}.
+func (w *world) fill(t *testing.T, text string) string {
+	t.Helper()
+	for name, token := range w.tokens {
+		text = strings.ReplaceAll(text, "{"+name+"}", token)
+	}
+	if strings.Contains(text, "{") {
+		t.Fatalf("%q names a secret that is not there", text)
+	}
+	return text
+}
+
+// serve serves a gate of the world on a unix socket, and returns its address.
+func (w *world) serve(t *testing.T) string {
+	t.Helper()
+	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
+	secrets.Look(t.Context())
+	gate := envoy.NewGate(envoy.Options{
+		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
+	})
+	server, states := envoy.NewServer(gate)
+	envoy.SetServing(states)
+	return listen(t, server)
+}
+
+func listen(t *testing.T, server *grpc.Server) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gate") // t.TempDir() may be too long for a socket
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	listener, err := net.Listen("unix", path)
+	must(t, err)
+	go server.Serve(listener)
+	t.Cleanup(server.Stop)
+	return "unix:" + path
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
