@@ -73,6 +73,7 @@ type Catalog struct {
 // route is one template of the catalog and what may be done there.
 type route struct {
 	template
+	index   int // in routes
 	line    int
 	methods map[string]*Endpoint // without operations that are not grantable
 }
@@ -216,7 +217,7 @@ func (b *builder) route(op Operation) *route {
 	r, ok := b.routes[t.key]
 	switch {
 	case !ok:
-		r = &route{template: t, line: op.Line, methods: map[string]*Endpoint{}}
+		r = &route{template: t, index: len(b.routes), line: op.Line, methods: map[string]*Endpoint{}}
 		b.routes[t.key] = r
 		b.catalog.routes = append(b.catalog.routes, r)
 	case r.text != t.text:

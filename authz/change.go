@@ -29,9 +29,9 @@ func (o Overlap) String() string {
 // description's order.
 func (c *Catalog) Overlaps() []Overlap {
 	var all []Overlap
-	for i, r := range c.routes {
-		for _, other := range c.routes[i+1:] {
-			if !r.meets(other.template) {
+	for _, r := range c.routes {
+		for _, other := range c.meeting(r.template) {
+			if other.index <= r.index {
 				continue
 			}
 			o := Overlap{First: r.text, Second: other.text, Line: other.line}
@@ -136,15 +136,12 @@ func (c *Catalog) moved(old *Catalog) []Movement {
 	before, after := old.keys(), c.keys()
 	for _, was := range old.routes {
 		gone := !after[was.key]
-		for _, is := range c.routes {
+		for _, is := range c.meeting(was.template) {
 			kept := before[is.key]
-			if !gone && kept || !is.meets(was.template) {
-				continue
-			}
 			switch {
 			case gone && !(kept && is.beats(was.template)):
 				all = append(all, Movement{From: was.text, To: is.text, Unsafe: true})
-			case !gone && !was.beats(is.template):
+			case !gone && !kept && !was.beats(is.template):
 				all = append(all, Movement{From: was.text, To: is.text})
 			}
 		}

@@ -108,7 +108,8 @@ func (k *Keyring) Mint() (Token, Digest, error) {
 	var random [16]byte
 	rand.Read(random[:])
 	body := k.prefix + base64.RawURLEncoding.EncodeToString(random[:])
-	t := Token{body + k.keys[0].checkOf(body)}
+	text := body + k.keys[0].checkOf(body)
+	t := Token{&text}
 	return t, k.keys[0].digestOf(t), nil
 }
 
@@ -119,7 +120,7 @@ func (k *key) checkOf(body string) string {
 }
 
 func (k *key) digestOf(t Token) Digest {
-	sum := sha256.Sum256([]byte(t.text))
+	sum := sha256.Sum256([]byte(t.Reveal()))
 	return k.digestOfSum(sum)
 }
 
@@ -140,10 +141,11 @@ type Lookup struct {
 // anywhere.
 func (k *Keyring) Lookup(t Token) (Lookup, Reason) {
 	if !k.Ours(t) {
-		sum := sha256.Sum256([]byte(t.text))
+		sum := sha256.Sum256([]byte(t.Reveal()))
 		return Lookup{Digests: k.ImportedDigests(sum)}, Undecided
 	}
-	body, check := t.text[:len(t.text)-checkLen], t.text[len(t.text)-checkLen:]
+	text := t.Reveal()
+	body, check := text[:len(text)-checkLen], text[len(text)-checkLen:]
 	for _, key := range k.keys {
 		if hmac.Equal([]byte(key.checkOf(body)), []byte(check)) {
 			return Lookup{Digests: []Digest{key.digestOf(t)}, Minted: true}, Undecided
@@ -155,7 +157,7 @@ func (k *Keyring) Lookup(t Token) (Lookup, Reason) {
 // Ours reports whether a token has the form of those that the keyring mints.
 // One that was minted elsewhere must not: it would never be looked up.
 func (k *Keyring) Ours(t Token) bool {
-	body, ok := strings.CutPrefix(t.text, k.prefix)
+	body, ok := strings.CutPrefix(t.Reveal(), k.prefix)
 	return ok && len(body) == randomLen+checkLen && base64Chars.holds(body)
 }
 
@@ -172,7 +174,7 @@ func (k *Keyring) ImportedDigests(sum [sha256.Size]byte) []Digest {
 // Redact is what may be shown of a token of ours: the prefix, the first four
 // characters of the random part, fourteen asterisks, the last four.
 func (k *Keyring) Redact(t Token) string {
-	body := strings.TrimPrefix(t.text, k.prefix)
+	body := strings.TrimPrefix(t.Reveal(), k.prefix)
 	if len(body) != randomLen+checkLen {
 		return Imported
 	}

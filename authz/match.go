@@ -109,12 +109,44 @@ func (t template) beats(u template) bool {
 			return false
 		}
 	}
-	return more && len(t.segments) == len(u.segments)
+	return more
 }
 
-// meets reports whether some path may match both templates.
-func (t template) meets(u template) bool {
-	return slices.EqualFunc(t.segments, u.segments, segment.meets)
+// meeting appends to found every route that some path may match as well as
+// these segments.
+func (n *node) meeting(found []*route, segments []segment) []*route {
+	if len(segments) == 0 {
+		if n.route != nil {
+			found = append(found, n.route)
+		}
+		return found
+	}
+	s, rest := segments[0], segments[1:]
+	if s.literal() {
+		if next := n.literals[s.prefix]; next != nil {
+			found = next.meeting(found, rest)
+		}
+	} else {
+		for text, next := range n.literals {
+			if s.matches(text) {
+				found = next.meeting(found, rest)
+			}
+		}
+	}
+	for _, p := range n.parameters {
+		if p.meets(s) {
+			found = p.next.meeting(found, rest)
+		}
+	}
+	return found
+}
+
+// meeting lists the routes that some path may match as well as t, in the
+// description's order.
+func (c *Catalog) meeting(t template) []*route {
+	found := c.root.meeting(nil, t.segments)
+	slices.SortFunc(found, func(a, b *route) int { return a.index - b.index })
+	return found
 }
 
 // endpoints are the endpoints that a request needs a grant for, all of them.

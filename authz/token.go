@@ -16,8 +16,11 @@ const (
 var credentialChars = newCharset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-")
 
 // Token is the text of an API secret. It does not print: every way to format
-// or log it shows its length only. Its zero value is no token.
-type Token struct{ text string }
+// or log it, also within other values, shows its length or an address. Its
+// zero value is the empty token.
+type Token struct {
+	text *string // a pointer: fmt follows none within other values
+}
 
 // ParseToken takes 16 to 128 bytes of RFC 6750's b64token alphabet. Anything
 // else is Malformed.
@@ -25,7 +28,7 @@ func ParseToken(text string) (Token, Reason) {
 	if len(text) < minToken || len(text) > maxToken || !credentialChars.holds(text) {
 		return Token{}, Malformed
 	}
-	return Token{text}, Undecided
+	return Token{&text}, Undecided
 }
 
 // ParseBearer reads the value of an Authorization field: `Bearer`, in any
@@ -43,10 +46,15 @@ func ParseBearer(field string) (Token, Reason) {
 
 // Reveal is the text. It is for the answer of a secret's creation and for
 // nothing else.
-func (t Token) Reveal() string { return t.text }
+func (t Token) Reveal() string {
+	if t.text == nil {
+		return ""
+	}
+	return *t.text
+}
 
 // String shows the token's length.
-func (t Token) String() string { return "token(" + strconv.Itoa(len(t.text)) + " bytes)" }
+func (t Token) String() string { return "token(" + strconv.Itoa(len(t.Reveal())) + " bytes)" }
 
 // GoString shows the token's length.
 func (t Token) GoString() string { return t.String() }

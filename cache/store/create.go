@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -15,8 +16,9 @@ import (
 var ErrClosed = errors.New("the merchant was deleted, and its id cannot be used again")
 
 // Create mints a token for a secret and stores the secret: id, redacted form
-// and record. The token is in no other place. Nothing is stored when the
-// error is not nil, save an entry in the merchant's list that shows nothing.
+// and record. The token is in no other place. Where the error is not nil, no
+// usable secret is stored; but where the store's answer to the last step was
+// lost, one that List shows, and whose token nobody has.
 func (s *Store) Create(ctx context.Context, secret authz.Secret) (authz.Token, *authz.Secret, error) {
 	return s.mint(ctx, secret, nil)
 }
@@ -37,7 +39,9 @@ func (s *Store) Rotate(ctx context.Context, secret authz.Secret, old string) (au
 }
 
 // Import stores a secret whose token was minted elsewhere. sum is the token's
-// SHA-256. A token that is, or was, in the store is refused.
+// SHA-256. A token that is, or was, in the store is refused. Where the error is
+// authz.StoreUnavailable the secret may be stored all the same: importing again
+// tells.
 func (s *Store) Import(ctx context.Context, secret authz.Secret, sum [sha256.Size]byte) (*authz.Secret, error) {
 	if err := s.begin(ctx); err != nil {
 		return nil, err
@@ -68,7 +72,10 @@ func (s *Store) mint(ctx context.Context, secret authz.Secret, legacy *legacyLis
 	}
 	secret.ID, secret.Redacted = digest.ID(), keys.Redact(token)
 	stored, err := s.write(ctx, secret, legacy)
-	return token, stored, err
+	if err != nil {
+		return authz.Token{}, nil, err
+	}
+	return token, stored, nil
 }
 
 // legacyList is a merchant's legacy field as it was read.
@@ -98,12 +105,13 @@ func (s *Store) write(ctx context.Context, secret authz.Secret, legacy *legacyLi
 		return nil, fmt.Errorf("the legacy secrets of merchant %s were changed by someone else just now: look again", secret.Merchant)
 	}
 	// A tombstone may stand here already: of a merchant that was deleted
-	// meanwhile, or of a legacy secret that took too long.
+	// meanwhile, or of a legacy secret that took too long. Or the record of
+	// another import of the same token.
 	switch set, err := s.client.SetNX(ctx, secretKey(secret.ID), sealed, 0).Result(); {
 	case err != nil:
 		return nil, fmt.Errorf("store secret %s: %w", secret.ID, unavailable(err))
 	case !set:
-		return nil, fmt.Errorf("secret %s was deleted while it was being made: try again", secret.ID)
+		return nil, fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", secret.ID)
 	}
 	return authz.NewSecret(secret), nil
 }
@@ -143,8 +151,12 @@ func (s *Store) liveLegacy(ctx context.Context, merchant, ids string) ([]string,
 		secret, err := s.Read(ctx, id)
 		switch reason := authz.ReasonOf(err); {
 		case reason == authz.Unknown:
-			if err := s.bury(ctx, &authz.Secret{ID: id, Merchant: merchant}); err != nil {
+			buried, err := s.forestall(ctx, merchant, id)
+			if err != nil {
 				return nil, err
+			}
+			if !buried { // it was stored just now
+				live = append(live, id)
 			}
 		case err != nil && reason != authz.RecordInvalid:
 			return nil, err

@@ -1,0 +1,50 @@
+package authz_test
+
+import (
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/postern/postern/"
+
+// arrows are the rooms of the house, and what each may import of it and of
+// others' modules. Imports go down only.
+var arrows = map[string]struct{ ours, theirs []string }{
+	"authz/fields":           {},
+	"authz":                  {ours: []string{"authz/fields"}},
+	"authz/openapi":          {ours: []string{"authz"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
+	"cache/store":            {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
+	"cache":                  {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
+	"envoy":                  {ours: []string{"authz", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
+	"cmd/postern/sidecar":    {ours: []string{"authz", "cache", "cache/store", "envoy"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
+	"cmd/postern":            {ours: []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/sidecar"}, theirs: []string{"github.com/redis/go-redis"}},
+	"cache/store/storetest":  {theirs: []string{"github.com/redis/go-redis"}}, // of tests
+	"envoy/envoyproc":        {ours: []string{"envoy"}},                       // of tests and the demo
+}
+
+func TestArrows(t *testing.T) {
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		fields := strings.Fields(strings.ReplaceAll(line, module, ""))
+		room, imports := fields[0], fields[1:]
+		may, ok := arrows[room]
+		if !ok {
+			t.Errorf("%s is no room of the house: tear it down, or draw it here and in ARCHITECTURE.md", room)
+			continue
+		}
+		for _, i := range imports {
+			first, _, _ := strings.Cut(i, "/")
+			theirs := slices.ContainsFunc(may.theirs, func(m string) bool { return strings.HasPrefix(i, m) })
+			if !slices.Contains(may.ours, i) && !theirs && (strings.Contains(first, ".") || isRoom(i)) {
+				t.Errorf("%s imports %s: want only %v and %v", room, i, may.ours, may.theirs)
+			}
+		}
+	}
+}
+
+func isRoom(path string) bool { _, ok := arrows[path]; return ok }
