@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
+	"unicode"
 
 	"github.com/postern/postern/authz/fields"
 )
@@ -75,7 +77,7 @@ type route struct {
 	template
 	index   int // in routes
 	line    int
-	methods map[string]*Endpoint // without operations that are not grantable
+	methods map[string]*Endpoint // nil for an operation that is not grantable
 }
 
 // Hash names what the catalog decides: equal hashes decide alike.
@@ -148,6 +150,7 @@ func (b *builder) add(op Operation) {
 		return
 	}
 	if op.NotGrantable {
+		r.methods[op.Method] = nil
 		return
 	}
 	e := &Endpoint{
@@ -155,7 +158,7 @@ func (b *builder) add(op Operation) {
 		Permission: orElse(op.Permission, op.ID), key: op.Method + " " + r.key,
 	}
 	r.methods[op.Method] = e
-	b.permit(e, op.Label)
+	b.permit(e, plainText(op.Label))
 }
 
 func (b *builder) checkID(op Operation) bool {
@@ -192,7 +195,7 @@ func (b *builder) checkFields(op Operation) ([]FieldGroup, bool) {
 		if len(g.Paths) == 0 {
 			b.problem(op.Line, fmt.Sprintf("%s: field group %q has no paths", op.ID, g.ID), "list what it holds: paths: [$.response.price]")
 		}
-		clean := FieldGroup{ID: g.ID, Label: orElse(g.Label, g.ID)}
+		clean := FieldGroup{ID: g.ID, Label: orElse(plainText(g.Label), g.ID)}
 		for _, text := range g.Paths {
 			canonical, err := fields.Parse(text)
 			if err != nil {
@@ -274,6 +277,11 @@ func (b *builder) finish() *Catalog {
 	}
 	b.catalog.hash = hex.EncodeToString(text.Sum(nil)[:8])
 	return b.catalog
+}
+
+// plainText is a label on one line, without what could hide or reorder it.
+func plainText(label string) string {
+	return strings.Join(strings.FieldsFunc(label, func(r rune) bool { return unicode.IsSpace(r) || misleads(r) }), " ")
 }
 
 func orElse(s, fallback string) string {

@@ -22,6 +22,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"permission with a plus", []Operation{{ID: "a", Permission: "a+b", Method: "GET", Path: "/a"}}, `"a+b" is no permission id`},
 		{"same path, other names", []Operation{op("a", "/x/{a}"), op("b", "/x/{b}")}, "under other parameter names"},
 		{"declared twice", []Operation{op("a", "/a"), op("b", "/a")}, "declared twice"},
+		{"declared twice, once as a callback", []Operation{{ID: "a", Method: "GET", Path: "/a", NotGrantable: true}, op("b", "/a")}, "declared twice"},
 		{"no slash in front", []Operation{op("a", "a")}, "does not start with /"},
 		{"dot segment", []Operation{op("a", "/a/../b")}, "dot segment"},
 		{"single dot", []Operation{op("a", "/a/./b")}, "dot segment"},
@@ -79,7 +80,7 @@ func TestCompileTellsAllProblems(t *testing.T) {
 
 func TestPermissions(t *testing.T) {
 	c, err := Compile([]Operation{
-		{ID: "b", Label: "The b", Method: "GET", Path: "/b"},
+		{ID: "b", Label: "The\n b\u202e", Method: "GET", Path: "/b"},
 		{ID: "a.put", Permission: "a", Label: "Put a", Method: "PUT", Path: "/a", Fields: []FieldGroup{{ID: "g", Paths: []string{"$.x"}}}},
 		{ID: "a", Label: "Change a", Method: "PATCH", Path: "/a", Fields: []FieldGroup{{ID: "g", Paths: []string{"$['y']"}}}},
 		{ID: "old", Method: "GET", Path: "/old", Retired: true},

@@ -155,11 +155,16 @@ func CheckDescription(text string) error {
 		return fmt.Errorf("the description has %d characters: at most %d", utf8.RuneCountInString(text), maxDescription)
 	}
 	for _, r := range text {
-		if unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+		if misleads(r) {
 			return fmt.Errorf("the description holds the character %U, which can hide or reorder text: leave it out", r)
 		}
 	}
 	return nil
+}
+
+// misleads reports whether a character can hide or reorder text.
+func misleads(r rune) bool {
+	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // ParseAllowIPs reads CIDRs and single addresses. IPv4-mapped IPv6 becomes

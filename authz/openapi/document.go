@@ -65,7 +65,7 @@ func (d *document) expand(n *yaml.Node, depth int, aliased bool) *yaml.Node {
 		duplicate.Content = slices.Clone(n.Content)
 		n = &duplicate
 	}
-	if depth > 2*maxDepth { // only an alias within what it stands for gets here
+	if depth > 2*maxDepth { // as an alias within what it stands for would go on for ever
 		d.copies = maxCopies + 1
 	}
 	for i := range n.Content {

@@ -3,4 +3,4 @@
 package openapi
 
 // slowdown is what the race detector costs.
-const slowdown = 5
+const slowdown = 10
