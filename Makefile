@@ -1,0 +1,72 @@
+# An index of commands: each works by hand too. It needs Go; what else a target needs, it fetches or names.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
+FUZZTIME ?= 30s
+
+# $(call need,TEST,PACKAGES,WHY): installs Debian packages where TEST fails, root may, and there is apt-get; elsewhere it says what to do.
+need = { $(1); } >/dev/null 2>&1 \
+	|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q -y install $(2); } \
+	|| { echo "make $@: $(3): as root, run: apt-get update && apt-get install -y $(2)   (or install the like by other means)" >&2; exit 1; }
+
+# Whether compose-test can run: an engine answers, or root may start one in namespaces of its own.
+engine = docker version >/dev/null 2>&1 \
+	|| { [ -z "$$DOCKER_HOST" ] && [ "$$(id -u)" = 0 ] && unshare --mount --net --pid --fork true && { command -v dockerd || command -v apt-get; }; } >/dev/null 2>&1
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+
+# Not by `go run`: it does not pass SIGTERM on, and the demo stops what it started.
+.PHONY: demo
+demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it running, to be tried
+	@go build -buildvcs=false -o bin/demo ./cmd/demo
+	@KEEP='$(KEEP)' exec bin/demo
+
+.PHONY: test
+test: envoy redis compiler lint ## all tests, on real Envoy and Redis; with the compose file's where a container engine can run
+	go test -race -timeout 10m ./...
+	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
+	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
+
+.PHONY: build
+build: ## bin/postern
+	CGO_ENABLED=0 go build -trimpath -o bin/postern ./cmd/postern
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck
+	@files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "make lint: to be formatted with gofmt -w:" $$files >&2; exit 1; }
+	go vet -tags compose ./...
+	go run $(STATICCHECK) -tags compose ./...
+
+.PHONY: compose-test
+compose-test: ## the compose file's test, on the container engine that answers or, as root, one of its own
+	@$(call need,command -v docker && { docker version || command -v dockerd; } && { docker compose version || command -v docker-compose; },docker.io docker-compose,docker or dockerd or docker-compose is missing)
+	go test -tags compose -count=1 -timeout 10m ./deploy
+
+.PHONY: fuzz
+fuzz: ## every fuzz test, each for FUZZTIME (30s)
+	@go list ./... | while read -r package; do \
+		listed=$$(go test -list '^Fuzz' "$$package") || { echo "$$listed"; exit 1; }; \
+		for name in $$(echo "$$listed" | grep '^Fuzz'); do \
+			echo "$$package $$name"; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package" || exit 1; \
+		done; \
+	done
+
+# It reads vuln.go.dev, so it is no part of `make test`: make it a step of your CI, where that can be reached.
+.PHONY: vuln
+vuln: ## known vulnerabilities in what the programs call
+	go run $(GOVULNCHECK) ./...
+
+.PHONY: envoy
+envoy: ## fetches Envoy to .tools, unless this machine has it
+	@deploy/get-envoy.sh .tools/envoy
+
+.PHONY: redis
+redis: ## installs redis-server, unless this machine has it
+	@$(call need,command -v redis-server,redis-server,redis-server is missing)
+
+.PHONY: compiler
+compiler: ## installs a C compiler, unless this machine has it: the race detector needs one
+	@$(call need,command -v "$$(go env CC)",gcc libc6-dev,a C compiler is missing)
