@@ -5,6 +5,8 @@ package cache
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -12,8 +14,8 @@ import (
 	"github.com/postern/postern/cache/store"
 )
 
-// fresh is how long an entry is used without asking the store.
-const fresh = 10 * time.Second
+// freshFor is how long an entry is used without asking the store.
+const freshFor = 10 * time.Second
 
 // Options says how much is kept, and how long. Zero fields mean the defaults.
 type Options struct {
@@ -64,18 +66,20 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 		return nil, authz.Internal
 	}
 	e, ok := c.shard(t).get(t.Digests[0])
-	if ok && time.Since(e.read) < fresh {
+	if ok && e.fresh() {
 		c.Stats.Hits.Add(1)
 		return e.secret, nil
 	}
-	if !ok {
-		if err := c.unknown.admit(t, client); err != nil {
-			c.Stats.Refused.Add(1)
-			return nil, err
-		}
-		defer c.unknown.leave(t)
+	if !ok && c.unknown.holds(t.Digests[0]) {
+		c.Stats.Refused.Add(1)
+		return nil, authz.Unknown
 	}
-	secret, err := c.shard(t).fill(ctx, t.Digests[0], func() (*authz.Secret, error) { return c.read(t, ok) })
+	secret, err := c.shard(t).fill(ctx, t.Digests[0], func() (*authz.Secret, error) {
+		if ok || t.Minted {
+			return c.read(t, ok)
+		}
+		return c.readStranger(t, client)
+	})
 	if err != nil && ok && time.Since(e.read) < c.maxStale && mayServeStale(authz.ReasonOf(err)) {
 		c.Stats.Stale.Add(1)
 		return e.secret, nil
@@ -90,6 +94,19 @@ func mayServeStale(r authz.Reason) bool {
 	return r == authz.StoreUnavailable || r == authz.RecordMissing
 }
 
+// readStranger reads a secret whose token anyone can have invented, within the
+// bounds on such reads. They are on reads and not on requests: what waits for
+// a read that is under way costs nothing, and one that waits no more does not
+// end it.
+func (c *Secrets) readStranger(t authz.Lookup, client netip.Addr) (*authz.Secret, error) {
+	if !c.unknown.enter(client, c.timeout) {
+		c.Stats.Refused.Add(1)
+		return nil, authz.Overloaded
+	}
+	defer c.unknown.leave()
+	return c.read(t, false)
+}
+
 // read reads a secret from the store. seen tells that it was there before.
 func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	if !c.breaker.allow() {
@@ -100,6 +117,8 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	c.Stats.Reads.Add(1)
 	secret, err := c.readAny(ctx, t, seen)
 	switch reason := authz.ReasonOf(err); {
+	case errors.Is(err, errDistrust): // it answered
+		c.breaker.succeeded()
 	case reason == authz.StoreUnavailable || reason == authz.Internal:
 		c.Stats.ReadErrors.Add(1)
 		c.breaker.failed()
@@ -119,7 +138,7 @@ func (c *Secrets) readAny(ctx context.Context, t authz.Lookup, seen bool) (*auth
 		}
 	}
 	if t.Minted || seen {
-		return nil, authz.RecordMissing
+		return nil, fmt.Errorf("read secret %s: %w", t.Digests[0].ID(), authz.RecordMissing)
 	}
 	return nil, c.trust.believe(ctx, c.store)
 }

@@ -21,6 +21,9 @@ type entry struct {
 	read   time.Time // when the read began
 }
 
+// fresh reports whether the entry may be used without asking the store.
+func (e entry) fresh() bool { return time.Since(e.read) < freshFor }
+
 // flight is one read that any number of requests wait for.
 type flight struct {
 	done   chan struct{} // closed when the fields below are set
@@ -54,6 +57,10 @@ func (s *shard) get(d authz.Digest) (entry, bool) {
 // the others.
 func (s *shard) fill(ctx context.Context, d authz.Digest, read func() (*authz.Secret, error)) (*authz.Secret, error) {
 	s.mu.Lock()
+	if e, ok := s.lru.Get(d); ok && e.fresh() { // of a read that ended since the caller looked
+		s.mu.Unlock()
+		return e.secret, nil
+	}
 	f, ok := s.flights[d]
 	if !ok {
 		f = &flight{done: make(chan struct{})}

@@ -47,15 +47,22 @@ type trust struct {
 	last  error  // of the last look; nil where the store answered
 }
 
-func (t *trust) look(ctx context.Context, s *store.Store) {
+// errReplaced says that the store is not the one that it was.
+var errReplaced = errors.New("the store's epoch is not the one this process first saw: the store was emptied or replaced")
+
+// errDistrust marks a store that answers, and whose nil proves nothing.
+var errDistrust = errors.New("the store's word that it has no such secret is not taken")
+
+// look reads the epoch. It returns what it makes of it, and not what another
+// look, which may have begun earlier, makes of it meanwhile.
+func (t *trust) look(ctx context.Context, s *store.Store) (State, error) {
 	epoch, err := s.Epoch(ctx)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.last = err
 	switch {
 	case t.state == Ready:
 		if err == nil && epoch != t.epoch {
-			t.last = fmt.Errorf("the store's epoch is not the one this process first saw: the store was emptied or replaced")
+			err = errReplaced
 		}
 	case errors.Is(err, store.ErrForeign):
 		t.state = Foreign
@@ -64,20 +71,22 @@ func (t *trust) look(ctx context.Context, s *store.Store) {
 	case err == nil:
 		t.state, t.epoch = Ready, epoch
 	}
+	t.last = err
+	return t.state, err
 }
 
 // believe is what a nil of the store means for a token minted elsewhere:
 // authz.Unknown while the store is the one that this process first saw. The
 // epoch is read after the nil.
 func (t *trust) believe(ctx context.Context, s *store.Store) error {
-	t.look(ctx, s)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.last != nil {
-		return fmt.Errorf("%w: %w", authz.StoreUnavailable, t.last)
-	}
-	if t.state != Ready {
-		return authz.StoreUnavailable
+	state, err := t.look(ctx, s)
+	switch {
+	case authz.ReasonOf(err) == authz.StoreUnavailable:
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, err)
+	case state != Ready:
+		return fmt.Errorf("%w: %w: %v", authz.StoreUnavailable, errDistrust, state)
 	}
 	return authz.Unknown
 }

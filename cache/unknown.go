@@ -45,32 +45,30 @@ func newUnknowns() unknowns {
 // add keeps that no secret has this digest.
 func (u *unknowns) add(d authz.Digest) { u.until.Add(d, time.Now().Add(unknownLife)) }
 
-// admit says whether a token that is not kept may be looked up: authz.Unknown
-// where it was a moment ago, authz.Overloaded where its network, or all of
-// them, ask for too many. After a nil error comes leave.
-func (u *unknowns) admit(t authz.Lookup, client netip.Addr) error {
-	if t.Minted {
-		return nil
-	}
-	if until, ok := u.until.Get(t.Digests[0]); ok && time.Now().Before(until) {
-		return authz.Unknown
-	}
+// holds reports whether no secret had this digest a moment ago.
+func (u *unknowns) holds(d authz.Digest) bool {
+	until, ok := u.until.Get(d)
+	return ok && time.Now().Before(until)
+}
+
+// enter begins a read for a client, unless its network asks for too many. It
+// waits for its turn, in the order of coming, and not longer than patience:
+// others' many reads at once are no fault of this one. After true comes leave.
+func (u *unknowns) enter(client netip.Addr, patience time.Duration) bool {
 	if !u.limiter(client).Allow() {
-		return authz.Overloaded
+		return false
 	}
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
 	select {
 	case u.underWay <- struct{}{}:
-		return nil
-	default:
-		return authz.Overloaded
+		return true
+	case <-timer.C:
+		return false
 	}
 }
 
-func (u *unknowns) leave(t authz.Lookup) {
-	if !t.Minted {
-		<-u.underWay
-	}
-}
+func (u *unknowns) leave() { <-u.underWay }
 
 // limiter is the limiter of an address's network. All addresses that are not
 // known share one.

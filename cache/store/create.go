@@ -104,16 +104,28 @@ func (s *Store) write(ctx context.Context, secret authz.Secret, legacy *legacyLi
 	case answer == "changed":
 		return nil, fmt.Errorf("the legacy secrets of merchant %s were changed by someone else just now: look again", secret.Merchant)
 	}
-	// A tombstone may stand here already: of a merchant that was deleted
-	// meanwhile, or of a legacy secret that took too long. Or the record of
-	// another import of the same token.
-	switch set, err := s.client.SetNX(ctx, secretKey(secret.ID), sealed, 0).Result(); {
-	case err != nil:
-		return nil, fmt.Errorf("store secret %s: %w", secret.ID, unavailable(err))
-	case !set:
-		return nil, fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", secret.ID)
+	if err := s.setNew(ctx, secret.ID, sealed); err != nil {
+		return nil, err
 	}
 	return authz.NewSecret(secret), nil
+}
+
+// setNew stores a record where none is. There may be a tombstone already: of a
+// merchant that was deleted meanwhile, or of a legacy secret that took too
+// long; or the record of another import of the same token; or this very
+// record, where a client sent the command again over a new connection.
+func (s *Store) setNew(ctx context.Context, id string, sealed []byte) error {
+	set, err := s.client.SetNX(ctx, secretKey(id), sealed, 0).Result()
+	if err != nil {
+		return fmt.Errorf("store secret %s: %w", id, unavailable(err))
+	}
+	if set {
+		return nil
+	}
+	if there, err := s.client.Get(ctx, secretKey(id)).Bytes(); err != nil || !bytes.Equal(there, sealed) {
+		return fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", id)
+	}
+	return nil
 }
 
 // createLegacy mints a legacy secret beside old, or the first one where old is

@@ -37,11 +37,10 @@ func (s *Store) Delete(ctx context.Context, id string) (*authz.Secret, error) {
 	return authz.NewSecret(tombstone), nil
 }
 
-// bury writes a tombstone, as of now, in the place of a record. A tombstone
-// has no time to live.
+// bury writes a tombstone in the place of a record, and says in it when. A
+// tombstone has no time to live.
 func (s *Store) bury(ctx context.Context, tombstone *authz.Secret) error {
-	tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
-	sealed, err := encodeRecord(s.Keyring(), tombstone)
+	sealed, err := s.sealTombstone(tombstone)
 	if err != nil {
 		return err
 	}
@@ -49,6 +48,25 @@ func (s *Store) bury(ctx context.Context, tombstone *authz.Secret) error {
 		return fmt.Errorf("bury secret %s: %w", tombstone.ID, unavailable(err))
 	}
 	return nil
+}
+
+// forestall writes a tombstone where no record is, so that none can be stored
+// there later. It reports whether it did: the record may have come first.
+func (s *Store) forestall(ctx context.Context, merchant, id string) (bool, error) {
+	sealed, err := s.sealTombstone(&authz.Secret{ID: id, Merchant: merchant})
+	if err != nil {
+		return false, err
+	}
+	set, err := s.client.SetNX(ctx, secretKey(id), sealed, 0).Result()
+	if err != nil {
+		return false, fmt.Errorf("bury secret %s: %w", id, unavailable(err))
+	}
+	return set, nil
+}
+
+func (s *Store) sealTombstone(tombstone *authz.Secret) ([]byte, error) {
+	tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
+	return encodeRecord(s.Keyring(), tombstone)
 }
 
 // DeleteMerchant closes a merchant for good, then deletes every secret of it.
@@ -71,24 +89,31 @@ func (s *Store) DeleteMerchant(ctx context.Context, merchant string) ([]string, 
 	if x, err = s.index(ctx, merchant); err != nil { // again: nothing is added from here on
 		return nil, err
 	}
+	var deleted []string
 	for _, id := range x.ids {
-		if err := s.deleteListed(ctx, merchant, id); err != nil {
+		ours, err := s.deleteListed(ctx, merchant, id)
+		if err != nil {
 			return nil, err
 		}
+		if ours {
+			deleted = append(deleted, id)
+		}
 	}
-	return x.ids, nil
+	return deleted, nil
 }
 
-// deleteListed deletes a secret of a list, also one that is not stored yet:
-// the tombstone keeps its record from being stored later.
-func (s *Store) deleteListed(ctx context.Context, merchant, id string) error {
+// deleteListed deletes a secret of a list, also one that is not stored yet. It
+// leaves another merchant's, which two imports of one token at once can put on
+// a list, and reports false.
+func (s *Store) deleteListed(ctx context.Context, merchant, id string) (bool, error) {
+	switch secret, err := s.Read(ctx, id); {
+	case err == nil && secret.Merchant != merchant:
+		return false, nil
+	case authz.ReasonOf(err) == authz.Unknown:
+		if _, err := s.forestall(ctx, merchant, id); err != nil {
+			return false, err
+		}
+	}
 	_, err := s.Delete(ctx, id)
-	if authz.ReasonOf(err) != authz.Unknown {
-		return err
-	}
-	if err := s.bury(ctx, &authz.Secret{ID: id, Merchant: merchant}); err != nil {
-		return err
-	}
-	_, err = s.Delete(ctx, id)
-	return err
+	return err == nil, err
 }

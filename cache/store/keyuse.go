@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -62,16 +63,16 @@ func (s *Store) countLive(ctx context.Context, keyID string) (int64, error) {
 
 func (s *Store) isLive(ctx context.Context, client redis.UniversalClient, name, keyID string) (bool, error) {
 	stored, err := client.Get(ctx, name).Bytes()
-	if err == redis.Nil || redis.HasErrorPrefix(err, "WRONGTYPE") {
+	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE") {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
 	secret, sealedBy, err := decodeRecord(s.Keyring(), name[len(secretKey("")):], stored)
-	if err != nil {
-		return false, nil // no key of ours: it needs none
+	if err != nil || sealedBy != keyID {
+		return sealedBy == keyID, nil // a newer program's record may live
 	}
 	expired := !secret.ExpiresAt.IsZero() && !time.Now().Before(secret.ExpiresAt)
-	return sealedBy == keyID && secret.DeletedAt.IsZero() && !expired, nil
+	return secret.DeletedAt.IsZero() && !expired, nil
 }

@@ -67,16 +67,19 @@ func (s *Store) List(ctx context.Context, merchant string) (secrets []*authz.Sec
 	if err != nil {
 		return nil, nil, err
 	}
-	return s.readAll(ctx, x.ids)
+	return s.readAll(ctx, merchant, x.ids)
 }
 
-// readAll reads the live secrets among ids, oldest first.
-func (s *Store) readAll(ctx context.Context, ids []string) (secrets []*authz.Secret, broken map[string]error, err error) {
+// readAll reads a merchant's live secrets among ids, oldest first. It passes
+// over another merchant's: a list carries no MAC, and two imports of one token
+// at once put it on two lists.
+func (s *Store) readAll(ctx context.Context, merchant string, ids []string) (secrets []*authz.Secret, broken map[string]error, err error) {
 	broken = map[string]error{}
 	for _, id := range ids {
 		secret, err := s.Read(ctx, id)
 		switch reason := authz.ReasonOf(err); {
-		case reason == authz.Unknown || err == nil && !secret.DeletedAt.IsZero():
+		case reason == authz.Unknown:
+		case err == nil && (secret.Merchant != merchant || !secret.DeletedAt.IsZero()):
 		case reason == authz.RecordInvalid:
 			broken[id] = err
 		case err != nil:

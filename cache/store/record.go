@@ -50,7 +50,8 @@ func sealJSON(keys *authz.Keyring, name string, value any) ([]byte, error) {
 }
 
 // openJSON reads what sealJSON wrote under the same name. The MAC is verified
-// before anything is decoded. keyID names the key it was sealed under.
+// before anything is decoded. keyID names the key it was sealed under, also
+// where the error is of what was sealed.
 func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID string, err error) {
 	i := bytes.LastIndexByte(stored, '\n')
 	if i < 0 {
@@ -61,7 +62,7 @@ func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID
 		return "", fmt.Errorf("%s has no MAC by a key of ours: it was changed, moved, or sealed under a key that is not here", name)
 	}
 	if err := json.Unmarshal(stored[:i], value); err != nil {
-		return "", fmt.Errorf("decode %s: %w", name, err)
+		return keyID, fmt.Errorf("decode %s: %w", name, err)
 	}
 	return keyID, nil
 }
@@ -75,7 +76,8 @@ func encodeRecord(keys *authz.Keyring, s *authz.Secret) ([]byte, error) {
 }
 
 // decodeRecord reads a stored record. What is wrong with one makes an error
-// that is authz.RecordInvalid.
+// that is authz.RecordInvalid. keyID names the key it was sealed under, also
+// where the record is of a newer version; it is "" where none of ours is.
 func decodeRecord(keys *authz.Keyring, id string, stored []byte) (s *authz.Secret, keyID string, err error) {
 	var r record
 	keyID, err = openJSON(keys, secretKey(id), stored, &r)
@@ -83,7 +85,7 @@ func decodeRecord(keys *authz.Keyring, id string, stored []byte) (s *authz.Secre
 		err = r.check(id)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("read secret %s: %w: %w", id, authz.RecordInvalid, err)
+		return nil, keyID, fmt.Errorf("read secret %s: %w: %w", id, authz.RecordInvalid, err)
 	}
 	return authz.NewSecret(authz.Secret{
 		ID: r.ID, Merchant: r.Merchant, Description: r.Description, Redacted: r.Redacted,

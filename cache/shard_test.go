@@ -1,0 +1,91 @@
+package cache
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/postern/postern/authz"
+)
+
+// read is the read of a flight that finds a secret of this merchant.
+func read(merchant string) func() (*authz.Secret, error) {
+	return func() (*authz.Secret, error) { return authz.NewSecret(authz.Secret{Merchant: merchant}), nil }
+}
+
+func TestPanicDenies(t *testing.T) {
+	s := newShard(100)
+	d := authz.Digest{1}
+	secret, err := s.fill(t.Context(), d, func() (*authz.Secret, error) { panic("a fault of ours") })
+	if secret != nil || !errors.Is(err, authz.Internal) || !strings.Contains(err.Error(), "a fault of ours") {
+		t.Errorf("fill that panics = %v, %v, want an internal error that tells it", secret, err)
+	}
+	if len(s.flights) != 0 || s.len() != 0 {
+		t.Errorf("flights, kept = %d, %d after a panic, want none", len(s.flights), s.len())
+	}
+	if secret, err := s.fill(t.Context(), d, read("m")); err != nil || secret.Merchant != "m" {
+		t.Errorf("fill after a panic = %v, %v, want the secret", secret, err)
+	}
+}
+
+// One that missed before a read ended, and asks after it, has no need of
+// another.
+func TestFillLooksAgain(t *testing.T) {
+	s := newShard(100)
+	d := authz.Digest{1}
+	if _, err := s.fill(t.Context(), d, read("first")); err != nil {
+		t.Fatal(err)
+	}
+	if secret, err := s.fill(t.Context(), d, read("second")); err != nil || secret.Merchant != "first" {
+		t.Errorf("second fill = %v, %v, want what the first one read", secret, err)
+	}
+}
+
+func TestFailureIsNotKept(t *testing.T) {
+	s := newShard(100)
+	d := authz.Digest{1}
+	fail := func() (*authz.Secret, error) { return nil, authz.RecordMissing }
+	if _, err := s.fill(t.Context(), d, fail); !errors.Is(err, authz.RecordMissing) {
+		t.Errorf("fill that fails = %v, want %v", err, authz.RecordMissing)
+	}
+	if secret, err := s.fill(t.Context(), d, read("m")); err != nil || secret.Merchant != "m" {
+		t.Errorf("fill after a failure = %v, %v, want the secret", secret, err)
+	}
+}
+
+// The least recently used go first, and at least as many stay as were asked
+// for.
+func TestSizeIsBounded(t *testing.T) {
+	keys, err := authz.NewKeyring("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const size = 3200
+	c := New(nil, Options{Size: size})
+	var digests []authz.Digest
+	for i := range 3 * size {
+		_, d, err := keys.Mint()
+		if err != nil {
+			t.Fatal(err)
+		}
+		l := authz.Lookup{Digests: []authz.Digest{d}, Minted: true}
+		if _, err := c.shard(l).fill(t.Context(), d, read("m")); err != nil {
+			t.Fatal(err)
+		}
+		if i < 10 || i >= 3*size-10 {
+			digests = append(digests, d)
+		}
+		for _, d := range digests[:min(5, len(digests))] { // five are in use all the time
+			c.shard(authz.Lookup{Digests: []authz.Digest{d}}).get(d)
+		}
+	}
+	if got := c.Len(); got < size || got > size*9/8+8*shardCount {
+		t.Errorf("kept = %d, want %d or an eighth more", got, size)
+	}
+	for i, d := range digests {
+		_, kept := c.shard(authz.Lookup{Digests: []authz.Digest{d}}).get(d)
+		if used := i < 5 || i >= 10; kept != used {
+			t.Errorf("digest %d is kept: %v, want %v", i, kept, used)
+		}
+	}
+}
