@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -87,9 +88,12 @@ func (c *Catalog) grants(choices []Choice) ([]Grant, error) {
 	var unknown []string
 	for _, choice := range choices {
 		p := c.Permission(choice.ID)
-		if p == nil || p.Retired {
-			unknown = append(unknown, choice.ID)
+		if p == nil {
+			unknown = append(unknown, strconv.Quote(choice.ID))
 			continue
+		}
+		if p.Retired {
+			return nil, fmt.Errorf("permission %q is retired: secrets that have it keep it, and no other can get it", choice.ID)
 		}
 		if slices.ContainsFunc(grants, func(g Grant) bool { return g.Permission == choice.ID }) {
 			return nil, fmt.Errorf("permission %q is named twice", choice.ID)
@@ -100,7 +104,7 @@ func (c *Catalog) grants(choices []Choice) ([]Grant, error) {
 		grants = append(grants, NewGrant(p, choice.Fields))
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("no permission is called %q; known are: %s", unknown, c.known())
+		return nil, fmt.Errorf("no permission is called %s; known are: %s", strings.Join(unknown, " or "), c.known())
 	}
 	return grants, nil
 }

@@ -14,7 +14,11 @@ type Problem struct {
 
 // String is the problem on one line.
 func (p Problem) String() string {
-	return fmt.Sprintf("line %d: %s: %s", p.Line, p.Text, p.Remedy)
+	text := p.Text + ": " + p.Remedy
+	if p.Line == 0 {
+		return text
+	}
+	return fmt.Sprintf("line %d: %s", p.Line, text)
 }
 
 // Problems is the error of a description that cannot serve: all that is wrong
