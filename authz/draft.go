@@ -93,7 +93,7 @@ func (c *Catalog) grants(choices []Choice) ([]Grant, error) {
 			continue
 		}
 		if p.Retired {
-			return nil, fmt.Errorf("permission %q is retired: secrets that have it keep it, and no other can get it", choice.ID)
+			return nil, fmt.Errorf("permission %q is retired: secrets that have it keep it, and no other can get it; known are: %s", choice.ID, c.known())
 		}
 		if slices.ContainsFunc(grants, func(g Grant) bool { return g.Permission == choice.ID }) {
 			return nil, fmt.Errorf("permission %q is named twice", choice.ID)

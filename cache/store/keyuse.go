@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,35 +16,60 @@ import (
 const scanCount = 1000
 
 // Retire makes the store ready to lose the key of this id: it refuses while
-// live secrets need the key, and seals the epoch under the minting key of
-// without, which is the keyring less that key. Every record is read.
+// live secrets need the key; deletes the expired ones that do; and seals the
+// key's tombstones and the epoch under the minting key of without, which is
+// the keyring less that key. Every record is read.
 func (s *Store) Retire(ctx context.Context, id string, without *authz.Keyring) error {
-	n, err := s.countLive(ctx, id)
+	if err := s.Verifies(ctx, s.Keyring()); err != nil {
+		return err
+	}
+	use, err := s.useOf(ctx, id)
 	if err != nil {
 		return err
 	}
-	if n > 0 {
-		return fmt.Errorf("key %s is needed by %d live secrets: rotate or delete them first", id, n)
+	if use.live > 0 {
+		return fmt.Errorf("key %s is needed by %d live secrets: rotate or delete them first", id, use.live)
+	}
+	for _, secret := range use.dead {
+		if err := s.rebury(ctx, secret); err != nil {
+			return err
+		}
 	}
 	return s.reseal(ctx, without)
 }
 
-// countLive counts the live secrets of every master that were minted under
-// the key of this id.
-func (s *Store) countLive(ctx context.Context, keyID string) (int64, error) {
-	if err := s.Verifies(ctx, s.Keyring()); err != nil {
-		return 0, err
+// rebury makes a tombstone of a secret that is deleted or expired, under the
+// minting key.
+func (s *Store) rebury(ctx context.Context, secret *authz.Secret) error {
+	if secret.DeletedAt.IsZero() {
+		_, err := s.Delete(ctx, secret.ID)
+		return err
 	}
-	var n atomic.Int64
+	sealed, err := encodeRecord(s.Keyring(), secret)
+	if err != nil {
+		return err
+	}
+	if err := s.client.Set(ctx, secretKey(secret.ID), sealed, 0).Err(); err != nil {
+		return fmt.Errorf("seal the tombstone of secret %s anew: %w", secret.ID, unavailable(err))
+	}
+	return nil
+}
+
+// keyUse is what a key sealed.
+type keyUse struct {
+	mu   sync.Mutex // guards what follows
+	live int
+	dead []*authz.Secret // deleted or expired
+}
+
+// useOf reads every record of every master.
+func (s *Store) useOf(ctx context.Context, keyID string) (*keyUse, error) {
+	use := &keyUse{}
 	count := func(ctx context.Context, client redis.UniversalClient) error {
 		scan := client.Scan(ctx, 0, secretKey("*"), scanCount).Iterator()
 		for scan.Next(ctx) {
-			live, err := s.isLive(ctx, client, scan.Val(), keyID)
-			if err != nil {
+			if err := s.addUse(ctx, client, scan.Val(), keyID, use); err != nil {
 				return err
-			}
-			if live {
-				n.Add(1)
 			}
 		}
 		return scan.Err()
@@ -56,23 +81,31 @@ func (s *Store) countLive(ctx context.Context, keyID string) (int64, error) {
 		err = count(ctx, s.client)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("scan the store: %w", unavailable(err))
+		return nil, fmt.Errorf("scan the store: %w", unavailable(err))
 	}
-	return n.Load(), nil
+	return use, nil
 }
 
-func (s *Store) isLive(ctx context.Context, client redis.UniversalClient, name, keyID string) (bool, error) {
+// addUse adds the record under this name, if the key sealed it. One that
+// cannot be used may be a newer program's, and live.
+func (s *Store) addUse(ctx context.Context, client redis.UniversalClient, name, keyID string, use *keyUse) error {
 	stored, err := client.Get(ctx, name).Bytes()
 	if errors.Is(err, redis.Nil) || redis.HasErrorPrefix(err, "WRONGTYPE") {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	secret, sealedBy, err := decodeRecord(s.Keyring(), name[len(secretKey("")):], stored)
-	if err != nil || sealedBy != keyID {
-		return sealedBy == keyID, nil // a newer program's record may live
+	if sealedBy != keyID {
+		return nil
 	}
-	expired := !secret.ExpiresAt.IsZero() && !time.Now().Before(secret.ExpiresAt)
-	return secret.DeletedAt.IsZero() && !expired, nil
+	use.mu.Lock()
+	defer use.mu.Unlock()
+	if err != nil || secret.DeletedAt.IsZero() && (secret.ExpiresAt.IsZero() || time.Now().Before(secret.ExpiresAt)) {
+		use.live++
+	} else {
+		use.dead = append(use.dead, secret)
+	}
+	return nil
 }
