@@ -73,7 +73,7 @@ func (u *unknowns) leave() { <-u.underWay }
 // limiter is the limiter of an address's network. All addresses that are not
 // known share one.
 func (u *unknowns) limiter(client netip.Addr) *rate.Limiter {
-	client = client.Unmap().WithZone("")
+	client = client.Unmap()
 	bits := networkBitsIP6
 	if client.Is4() {
 		bits = networkBitsIP4

@@ -37,7 +37,8 @@ var engines = []struct {
 }
 
 // behaviours hold on every engine. Each begins with an empty store.
-var behaviours = slices.Concat(createBehaviours, deleteBehaviours, epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours)
+var behaviours = slices.Concat(createBehaviours, legacyBehaviours, importBehaviours, deleteBehaviours,
+	epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours)
 
 type behaviour struct {
 	name  string

@@ -42,7 +42,7 @@ func lint(file string) (lintForm, error) {
 	form := lintForm{Errors: []authz.Problem{}, Warnings: []authz.Problem{}, Overlaps: []authz.Overlap{}, Permissions: []string{}}
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return form, fmt.Errorf("catalog: %w", err)
+		return form, fmt.Errorf("catalog: %w: name a file that holds the API's OpenAPI document", err)
 	}
 	catalog, err := openapi.Load(data)
 	var problems authz.Problems

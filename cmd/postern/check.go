@@ -46,7 +46,7 @@ func check(c *call) error {
 	if err != nil {
 		return err
 	}
-	token, err := c.readToken()
+	credential, err := c.readStdin()
 	if err != nil {
 		return err
 	}
@@ -56,7 +56,7 @@ func check(c *call) error {
 	}
 	defer closer.Close()
 	path, _, _ := strings.Cut(args[1], "?")
-	form, err := c.explain(s, catalog, token, authz.Request{Method: args[0], Path: path, Address: address, Filter: true})
+	form, err := c.explain(s, catalog, credential, authz.Request{Method: args[0], Path: path, Address: address, Filter: true})
 	if err != nil {
 		return err
 	}
@@ -81,8 +81,8 @@ func (c *call) printCheck(asJSON bool, form checkForm) error {
 }
 
 // explain decides as the gate does, and says why.
-func (c *call) explain(s *store.Store, catalog *authz.Catalog, token authz.Token, r authz.Request) (checkForm, error) {
-	secret, err := c.find(s, token)
+func (c *call) explain(s *store.Store, catalog *authz.Catalog, credential string, r authz.Request) (checkForm, error) {
+	secret, err := c.find(s, credential)
 	v := authz.Verdict{Reason: authz.ReasonOf(err)}
 	if err == nil {
 		v = secret.Authorize(catalog, r, now())
@@ -98,6 +98,9 @@ func (c *call) explain(s *store.Store, catalog *authz.Catalog, token authz.Token
 		form.Endpoints = append(form.Endpoints, e.String())
 	}
 	form.Explanation = []string{explanations[v.Reason]}
+	if v.Reason == authz.RecordInvalid {
+		form.Explanation = append(form.Explanation, err.Error())
+	}
 	if secret != nil && !secret.Unrestricted {
 		lines, err := c.explainGrants(s, secret, v)
 		if err != nil {
@@ -109,7 +112,14 @@ func (c *call) explain(s *store.Store, catalog *authz.Catalog, token authz.Token
 }
 
 // find finds the secret of a token in the store, without a cache.
-func (c *call) find(s *store.Store, token authz.Token) (*authz.Secret, error) {
+func (c *call) find(s *store.Store, credential string) (*authz.Secret, error) {
+	if credential == "" {
+		return nil, authz.NoSecret
+	}
+	token, reason := authz.ParseToken(credential)
+	if reason != authz.Undecided {
+		return nil, reason
+	}
 	lookup, reason := s.Keyring().Lookup(token)
 	if reason != authz.Undecided {
 		return nil, reason
@@ -137,6 +147,8 @@ func statusOf(r authz.Reason) int { return statuses[r.Decision()] }
 var explanations = map[authz.Reason]string{
 	authz.Granted:        "the secret has a grant for this endpoint",
 	authz.Unrestricted:   "a legacy secret opens every well-formed path",
+	authz.NoSecret:       "stdin holds no token",
+	authz.Malformed:      "what stdin holds is no token: want 16 to 128 of A-Z a-z 0-9 . _ ~ + / = -",
 	authz.Unknown:        "no such secret: it is mistyped, of another store, or was never made",
 	authz.Deleted:        "the secret was deleted",
 	authz.Expired:        "the secret has expired",

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -81,7 +82,7 @@ func run(ctx context.Context, args []string, p process) int {
 		return exitRefused
 	}
 	fmt.Fprintf(p.Stderr, "postern %s: %v\n", cmd.name, err)
-	if wantsJSON(rest) {
+	if c.wantsJSON() {
 		json.NewEncoder(p.Stdout).Encode(map[string]string{"error": err.Error()})
 	}
 	if errors.As(err, &usage) {
@@ -93,8 +94,14 @@ func run(ctx context.Context, args []string, p process) int {
 
 // wantsJSON reports whether --json was asked for, also where the command line
 // could not be understood.
-func wantsJSON(args []string) bool {
-	return slices.ContainsFunc(args, func(a string) bool { return strings.TrimLeft(a, "-") == "json" && a != "json" })
+func (c *call) wantsJSON() bool {
+	f := c.flags.Lookup("json")
+	if f == nil {
+		return false
+	}
+	fromEnvironment, _ := strconv.ParseBool(c.Getenv(environmentName("json")))
+	return f.Value.String() == "true" || fromEnvironment ||
+		slices.ContainsFunc(c.args, func(a string) bool { return a == "-json" || a == "--json" })
 }
 
 // find finds the command that args begin with.

@@ -62,6 +62,9 @@ func (c *call) open(f storeFlags) (*store.Store, io.Closer, error) {
 	s := store.New(client, keys)
 	if _, err := s.Epoch(c.ctx); err != nil {
 		client.Close()
+		if authz.ReasonOf(err) == authz.StoreUnavailable {
+			err = fmt.Errorf("%w: check --redis, and that the server is up", err)
+		}
 		return nil, nil, fmt.Errorf("open the store at %s: %w", store.Redacted(*f.redis), err)
 	}
 	return s, client, nil
@@ -144,7 +147,7 @@ func copyOwner(from, to string) error {
 func readCatalog(file string) (*authz.Catalog, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
+		return nil, fmt.Errorf("catalog: %w: name a file that holds the API's OpenAPI document", err)
 	}
 	catalog, err := openapi.Load(data)
 	if err != nil {
@@ -187,15 +190,25 @@ func parseDuration(text string) (time.Duration, error) {
 
 // readToken reads a token on stdin; white space around it is left out.
 func (c *call) readToken() (authz.Token, error) {
-	text, err := io.ReadAll(io.LimitReader(c.Stdin, 4096))
+	text, err := c.readStdin()
 	if err != nil {
-		return authz.Token{}, fmt.Errorf("read the token on stdin: %w", err)
+		return authz.Token{}, err
 	}
-	token, reason := authz.ParseToken(strings.TrimSpace(string(text)))
+	token, reason := authz.ParseToken(text)
 	if reason != authz.Undecided {
 		return authz.Token{}, fmt.Errorf("what stdin holds is no token: want 16 to 128 of A-Z a-z 0-9 . _ ~ + / = -")
 	}
 	return token, nil
+}
+
+// readStdin reads stdin as far as a token could go, less white space around
+// it.
+func (c *call) readStdin() (string, error) {
+	text, err := io.ReadAll(io.LimitReader(c.Stdin, 4096))
+	if err != nil {
+		return "", fmt.Errorf("read the token on stdin: %w", err)
+	}
+	return strings.TrimSpace(string(text)), nil
 }
 
 // now is the moment that a new secret is made at, as it will be stored.

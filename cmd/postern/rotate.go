@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -87,27 +88,38 @@ func (c *call) latest(s *store.Store, secret *authz.Secret, file string) error {
 	if err != nil {
 		return fmt.Errorf("nothing was stored:\n%w", err)
 	}
-	before, after := endpoints(secret.Grants), endpoints(fresh.Grants)
-	for _, e := range after {
-		if !slices.Contains(before, e) {
-			fmt.Fprintf(c.Stderr, "added: %s\n", e)
+	before, after := describe(secret.Grants), describe(fresh.Grants)
+	for _, line := range after {
+		if !slices.Contains(before, line) {
+			fmt.Fprintf(c.Stderr, "added: %s\n", line)
 		}
 	}
-	for _, e := range before {
-		if !slices.Contains(after, e) {
-			fmt.Fprintf(c.Stderr, "gone: %s\n", e)
+	for _, line := range before {
+		if !slices.Contains(after, line) {
+			fmt.Fprintf(c.Stderr, "gone: %s\n", line)
 		}
 	}
 	secret.Grants, secret.Catalog = fresh.Grants, fresh.Catalog
 	return s.SaveCatalog(c.ctx, catalog)
 }
 
-// endpoints are the endpoints of grants, one a line as people read them.
-func endpoints(grants []authz.Grant) []string {
+// describe spells grants out as people read them: each endpoint, and each part
+// of its answer that comes or is removed.
+func describe(grants []authz.Grant) []string {
 	var all []string
 	for _, g := range grants {
 		for _, e := range g.Endpoints {
-			all = append(all, e.Method+" "+e.Path+" ("+g.Permission+")")
+			endpoint := fmt.Sprintf("%s %s (%s)", e.Method, e.Path, g.Permission)
+			all = append(all, endpoint)
+			for _, group := range slices.Sorted(maps.Keys(e.Groups)) {
+				what := "removes"
+				if slices.Contains(g.Fields, group) {
+					what = "includes"
+				}
+				for _, path := range e.Groups[group] {
+					all = append(all, fmt.Sprintf("%s %s %s", endpoint, what, path))
+				}
+			}
 		}
 	}
 	return all

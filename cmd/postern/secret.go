@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/postern/postern/authz"
@@ -120,7 +119,7 @@ func (c *call) importedSum(text string, keys *authz.Keyring) (sum [sha256.Size]b
 	if text != "" {
 		bytes, err := hex.DecodeString(text)
 		if err != nil || len(bytes) != sha256.Size {
-			return sum, fmt.Errorf("--sha256 %q is not 64 hexadecimal digits", text)
+			return sum, fmt.Errorf("--sha256 is not 64 hexadecimal digits: give the token's SHA-256 in hex, or the token with --token-stdin") // not quoted: it may be the token
 		}
 		return [sha256.Size]byte(bytes), nil
 	}
@@ -183,6 +182,9 @@ func secretShow(c *call) error {
 
 // read reads a live secret.
 func (c *call) read(s *store.Store, id string) (*authz.Secret, error) {
+	if err := checkID(id); err != nil {
+		return nil, err
+	}
 	secret, err := s.Read(c.ctx, id)
 	switch {
 	case authz.ReasonOf(err) == authz.Unknown:
@@ -196,7 +198,16 @@ func (c *call) read(s *store.Store, id string) (*authz.Secret, error) {
 }
 
 func noSuchSecret(id string) error {
-	return fmt.Errorf("there is no secret %q: postern secret list --merchant ID shows the ids", id)
+	return fmt.Errorf("there is no secret %s: postern secret list --merchant ID shows the ids", id)
+}
+
+// checkID refuses what is no id of a secret without showing it: it may be a
+// token.
+func checkID(id string) error {
+	if bytes, err := hex.DecodeString(id); err != nil || len(bytes) != 16 || strings.ToLower(id) != id {
+		return fmt.Errorf("the ID is not that of a secret, which has 32 hexadecimal digits: postern secret list --merchant ID shows the ids, and postern secret delete --token-stdin takes a token")
+	}
+	return nil
 }
 
 func secretDelete(c *call) error {
@@ -220,6 +231,8 @@ func secretDelete(c *call) error {
 		if ids, err = c.idsOfToken(s.Keyring()); err != nil {
 			return err
 		}
+	} else if err := checkID(args[0]); err != nil {
+		return err
 	}
 	return c.deleteFirst(s, ids, *asJSON)
 }
@@ -257,65 +270,4 @@ func (c *call) deleteFirst(s *store.Store, ids []string, asJSON bool) error {
 		return nil
 	}
 	return noSuchSecret(strings.Join(ids, " or "))
-}
-
-// printSecret prints one secret, with its token if it was just minted.
-func (c *call) printSecret(asJSON bool, token authz.Token, s *authz.Secret) error {
-	form := s.Form()
-	form.Secret = token.Reveal()
-	if asJSON {
-		return c.printJSON(form)
-	}
-	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
-	if form.Secret != "" {
-		fmt.Fprintf(w, "secret\t%s\t(copy it now: it is shown this once)\n", form.Secret)
-	}
-	fmt.Fprintf(w, "redacted\t%s\nid\t%s\nmerchant\t%s\ndescription\t%s\n", form.Redacted, form.ID, form.Merchant, form.Description)
-	fmt.Fprintf(w, "permissions\t%s\nallowed IPs\t%s\ncreated\t%s\nexpires\t%s\n",
-		describeGrants(s), orElse(strings.Join(form.AllowIPs, ", "), "any"), form.CreatedAt.Format(time.RFC3339), describeExpiry(s))
-	return w.Flush()
-}
-
-func (c *call) printList(asJSON bool, secrets []*authz.Secret) error {
-	if asJSON {
-		forms := []authz.Form{}
-		for _, s := range secrets {
-			forms = append(forms, s.Form())
-		}
-		return c.printJSON(map[string]any{"secrets": forms})
-	}
-	w := tabwriter.NewWriter(c.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "API SECRET\tDESCRIPTION\tPERMISSIONS\tCREATED\tEXPIRES\tID")
-	for _, s := range secrets {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Redacted, s.Description, describeGrants(s), s.CreatedAt.Format(time.RFC3339), describeExpiry(s), s.ID)
-	}
-	return w.Flush()
-}
-
-func describeGrants(s *authz.Secret) string {
-	if s.Unrestricted {
-		return "every endpoint"
-	}
-	var parts []string
-	for _, g := range s.Grants {
-		parts = append(parts, strings.Join(append([]string{g.Permission}, g.Fields...), "+"))
-	}
-	return strings.Join(parts, ", ")
-}
-
-func describeExpiry(s *authz.Secret) string {
-	switch {
-	case s.ExpiresAt.IsZero():
-		return "never"
-	case !time.Now().Before(s.ExpiresAt):
-		return s.ExpiresAt.Format(time.RFC3339) + " (expired)"
-	}
-	return s.ExpiresAt.Format(time.RFC3339)
-}
-
-func orElse(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }

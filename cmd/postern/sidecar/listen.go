@@ -8,9 +8,16 @@ import (
 	"net"
 	"os"
 	"strings"
+	"syscall"
 )
 
 const unixPrefix = "unix:"
+
+// The protocols that TLS may agree on (ALPN).
+const (
+	checksProtocol = "h2"
+	opsProtocol    = "http/1.1"
+)
 
 // listener is a bound address. A unix socket is bound under a temporary name
 // until it is published.
@@ -44,15 +51,11 @@ func (b *binder) close() {
 }
 
 // bindOps binds the operators' address; "" binds nothing.
-func (b *binder) bindOps(address string) (net.Listener, error) {
+func (b *binder) bindOps(address string) (*listener, error) {
 	if address == "" {
 		return nil, nil
 	}
-	l, err := b.bind("--ops", address, "http/1.1")
-	if err != nil {
-		return nil, err
-	}
-	return l, publish([]*listener{l})
+	return b.bind("--ops", address, opsProtocol)
 }
 
 // bindAll binds TCP addresses, then unix sockets.
@@ -63,7 +66,7 @@ func (b *binder) bindAll(addresses []string) ([]*listener, error) {
 			if strings.HasPrefix(address, unixPrefix) != unix {
 				continue
 			}
-			l, err := b.bind("--listen", address, "h2")
+			l, err := b.bind("--listen", address, checksProtocol)
 			if err != nil {
 				return nil, err
 			}
@@ -95,10 +98,14 @@ func (b *binder) bindTCP(address, protocol string) (*listener, error) {
 		return nil, errors.New("beyond loopback it needs --tls-cert and --tls-key, or --insecure to go without")
 	}
 	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w: name another address, or end the process that has it", err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if b.tls != nil {
+	// The operators' address on loopback is for the host's own tools.
+	if b.tls != nil && !(protocol == opsProtocol && isLoopback(host)) {
 		config := b.tls.Clone()
 		config.NextProtos = []string{protocol}
 		l = tls.NewListener(l, config)
@@ -139,8 +146,8 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 
 // publish gives sockets their names, each in the place of what a running or
 // dead process left there, with no moment between.
-func publish(listeners []*listener) error {
-	for _, l := range listeners {
+func (b *binder) publish() error {
+	for _, l := range b.bound {
 		if l.temporary == "" {
 			continue
 		}

@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"os/signal"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/postern/postern/authz"
@@ -51,16 +49,13 @@ func same(a, b fs.FileInfo) bool {
 
 // watchFiles reloads on SIGHUP and when a file has changed, until ctx ends.
 func (s *sidecar) watchFiles(ctx context.Context) {
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
-	defer signal.Stop(hup)
 	tick := time.NewTicker(pollFiles)
 	defer tick.Stop()
 	for {
 		asked := false
 		select {
 		case <-tick.C:
-		case <-hup:
+		case <-s.hangUp:
 			asked = true
 		case <-ctx.Done():
 			return
@@ -101,7 +96,7 @@ func (s *sidecar) loadCatalog(context.Context) error {
 		return err
 	}
 	if err := s.catalog.Load().CheckSuccessor(next); err != nil {
-		return err
+		return fmt.Errorf("catalog %s:\n%w", s.CatalogFile, err)
 	}
 	s.catalog.Store(next)
 	return nil

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
-	"net"
 	"net/http"
+	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -61,6 +63,7 @@ type sidecar struct {
 	server  *grpc.Server
 	health  *health.Server
 	files   []*file
+	hangUp  chan os.Signal
 	ready   atomic.Bool // once true, true to the end
 }
 
@@ -72,7 +75,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &sidecar{Options: o, secrets: cache.New(o.Store, o.Cache)}
+	s := &sidecar{Options: o, secrets: cache.New(o.Store, o.Cache), hangUp: make(chan os.Signal, 1)}
+	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
+	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
 	s.files = []*file{newFile("catalog", o.CatalogFile, s.loadCatalog), newFile("keys", o.KeyFile, s.loadKeys)}
 	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret})
@@ -93,18 +98,25 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	s.look(ctx)
+	if ctx.Err() != nil { // told to end already: the sockets stay whose they are
+		return nil
+	}
+	if err := b.publish(); err != nil {
+		return err
+	}
 	return s.serve(ctx, ops, listeners)
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
-func (s *sidecar) serve(ctx context.Context, ops net.Listener, listeners []*listener) error {
+func (s *sidecar) serve(ctx context.Context, ops *listener, listeners []*listener) error {
 	group, ctx := errgroup.WithContext(ctx)
-	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
 	if ops != nil {
 		group.Go(func() error { return ignoreClosed(opsServer.Serve(ops)) })
 	}
 	for _, l := range listeners {
-		group.Go(func() error { return s.server.Serve(l) })
+		group.Go(func() error { return ignoreClosed(s.server.Serve(l)) })
 	}
 	group.Go(func() error {
 		<-ctx.Done()
@@ -113,14 +125,13 @@ func (s *sidecar) serve(ctx context.Context, ops net.Listener, listeners []*list
 	})
 	group.Go(func() error { s.watchStore(ctx); return nil })
 	group.Go(func() error { s.watchFiles(ctx); return nil })
-	group.Go(func() error { return publish(listeners) })
 	s.Log.Info("serving", slog.Any("listen", s.Listen), slog.String("ops", s.Ops), slog.String("store", s.StoreName),
 		slog.String("catalog", s.catalog.Load().Hash()), slog.Any("keys", s.Store.Keyring().KeyIDs()))
 	return group.Wait()
 }
 
 func ignoreClosed(err error) error {
-	if errors.Is(err, http.ErrServerClosed) {
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}
 	return err
@@ -161,9 +172,9 @@ func (s *sidecar) look(ctx context.Context) {
 	s.secrets.Look(ctx)
 	after, fails := s.secrets.State()
 	switch {
-	case fails != nil && failed == nil:
+	case fails != nil && (failed == nil || before != after):
 		s.Log.Error("store in trouble", slog.String("store", s.StoreName), slog.Any("error", fails))
-	case before != after || fails == nil && failed != nil:
+	case fails == nil && (failed != nil || before != after):
 		s.Log.Info("store answers", slog.String("store", s.StoreName), slog.String("state", after.String()))
 	}
 	if s.secrets.Trusted() && !s.ready.Swap(true) {
