@@ -4,7 +4,9 @@
 package cache
 
 import (
+	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -14,14 +16,18 @@ import (
 	"github.com/postern/postern/cache/store"
 )
 
-// freshFor is how long an entry is used without asking the store.
-const freshFor = 10 * time.Second
-
 // Options says how much is kept, and how long. Zero fields mean the defaults.
 type Options struct {
 	Size     int           // secrets kept; 0 means 100,000
-	MaxStale time.Duration // how long a secret is served while the store does not answer, since it was last read; 0 means not at all
 	Timeout  time.Duration // of one look-up in the store; 0 means 50 ms
+	LagLimit time.Duration // how long the log's last proof that nothing is unseen holds; 0 means 1 s
+
+	// MaxStale is how long a secret is served while the store does not
+	// answer, since it was last known to be true; 0 means not at all.
+	MaxStale time.Duration
+
+	Name    string        // of the process, in its reports to the fleet; "" means one that no other has
+	Catalog func() string // the hash of the catalog in use, for the same; nil means none
 }
 
 // Secrets finds secrets by their token's digest. It is safe for concurrent
@@ -36,20 +42,23 @@ type Secrets struct {
 	unknown  unknowns
 	breaker  breaker
 	trust    trust
+	fresh    freshness
+	follower follower
 }
 
 // New is an empty cache before a store. It is not Trusted before Look has seen
 // the store.
 func New(s *store.Store, o Options) *Secrets {
-	if o.Size == 0 {
-		o.Size = 100_000
+	if o.Catalog == nil {
+		o.Catalog = func() string { return "" }
 	}
-	if o.Timeout == 0 {
-		o.Timeout = 50 * time.Millisecond
+	c := &Secrets{
+		store: s, maxStale: o.MaxStale, timeout: cmp.Or(o.Timeout, 50*time.Millisecond), unknown: newUnknowns(),
+		fresh:    freshness{lagLimit: cmp.Or(o.LagLimit, time.Second)},
+		follower: follower{name: cmp.Or(o.Name, rand.Text()), catalog: o.Catalog, applied: make(chan struct{}, 1)},
 	}
-	c := &Secrets{store: s, maxStale: o.MaxStale, timeout: o.Timeout, unknown: newUnknowns()}
 	for i := range c.shards {
-		c.shards[i] = newShard(o.Size)
+		c.shards[i] = newShard(cmp.Or(o.Size, 100_000))
 	}
 	return c
 }
@@ -65,8 +74,8 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 	if len(t.Digests) == 0 {
 		return nil, authz.Internal
 	}
-	e, ok := c.shard(t).get(t.Digests[0])
-	if ok && e.fresh() {
+	e, ok := c.cached(t)
+	if ok && c.fresh.covers(e, time.Now()) {
 		c.Stats.Hits.Add(1)
 		return e.secret, nil
 	}
@@ -74,17 +83,29 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 		c.Stats.Refused.Add(1)
 		return nil, authz.Unknown
 	}
-	secret, err := c.shard(t).fill(ctx, t.Digests[0], func() (*authz.Secret, error) {
+	secret, err := c.fill(ctx, t, func() (*authz.Secret, error) {
 		if ok || t.Minted {
 			return c.read(t, ok)
 		}
 		return c.readStranger(t, client)
 	})
-	if err != nil && ok && time.Since(e.read) < c.maxStale && mayServeStale(authz.ReasonOf(err)) {
+	if err != nil && ok && mayServeStale(authz.ReasonOf(err)) && age(c.fresh.lastTrue(e), time.Now()) < c.maxStale {
 		c.Stats.Stale.Add(1)
 		return e.secret, nil
 	}
 	return secret, err
+}
+
+// cached is what is kept of a token's secret, however old. It is kept under
+// the digest that the store has it under.
+func (c *Secrets) cached(t authz.Lookup) (e entry, ok bool) {
+	for _, d := range t.Digests {
+		k := keyOf(d)
+		if e, ok = c.shard(k).get(k); ok {
+			return e, true
+		}
+	}
+	return entry{}, false
 }
 
 // mayServeStale reports whether a re-read failed for no fault of the secret. A
@@ -154,8 +175,4 @@ func (c *Secrets) remember(t authz.Lookup, reason authz.Reason) {
 	case authz.Unknown:
 		c.unknown.add(t.Digests[0])
 	}
-}
-
-func (c *Secrets) shard(t authz.Lookup) *shard {
-	return &c.shards[t.Digests[0][0]%shardCount]
 }

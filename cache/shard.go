@@ -2,7 +2,10 @@ package cache
 
 import (
 	"context"
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -15,14 +18,35 @@ import (
 // shardCount is how many locks the cache is spread over; a power of two.
 const shardCount = 64
 
-// entry is a secret as it was read.
-type entry struct {
-	secret *authz.Secret
-	read   time.Time // when the read began
+// maxRaces is how often a read that raced a change is done again.
+const maxRaces = 3
+
+// key is a secret's id: the first bytes of its digest.
+type key [16]byte
+
+func keyOf(d authz.Digest) key { return key(d[:len(key{})]) }
+
+// parseKey reads an id in hex.
+func parseKey(id string) (k key, ok bool) {
+	bytes, err := hex.DecodeString(id)
+	if err != nil || len(bytes) != len(k) {
+		return k, false
+	}
+	return key(bytes), true
 }
 
-// fresh reports whether the entry may be used without asking the store.
-func (e entry) fresh() bool { return time.Since(e.read) < freshFor }
+// entry is a secret as it was read.
+type entry struct {
+	secret     *authz.Secret
+	read       time.Time // when the read began
+	generation uint64    // of the log's proofs, likewise
+	jitter     int8      // spreads re-reads
+}
+
+// reread is how long after its read an entry is read again in any case.
+func (e entry) reread() time.Duration {
+	return rereadEvery + rereadEvery/10*time.Duration(e.jitter)/128
+}
 
 // flight is one read that any number of requests wait for.
 type flight struct {
@@ -33,39 +57,43 @@ type flight struct {
 
 type shard struct {
 	mu      sync.Mutex // guards what follows; never held across I/O
-	lru     *simplelru.LRU[authz.Digest, entry]
-	flights map[authz.Digest]*flight
+	lru     *simplelru.LRU[key, entry]
+	flights map[key]*flight
 }
 
 // newShard is a shard of a cache of this size, with room for uneven spreading.
 func newShard(size int) shard {
-	lru, err := simplelru.NewLRU[authz.Digest, entry](size/shardCount+size/shardCount/8+8, nil)
+	lru, err := simplelru.NewLRU[key, entry](size/shardCount+size/shardCount/8+8, nil)
 	if err != nil {
 		panic(err) // only a size below 1 makes one
 	}
-	return shard{lru: lru, flights: map[authz.Digest]*flight{}}
+	return shard{lru: lru, flights: map[key]*flight{}}
 }
 
-func (s *shard) get(d authz.Digest) (entry, bool) {
+func (c *Secrets) shard(k key) *shard { return &c.shards[k[0]%shardCount] }
+
+func (s *shard) get(k key) (entry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lru.Get(d)
+	return s.lru.Get(k)
 }
 
-// fill reads d and keeps what was read. Requests that come while a read is
-// under way share it. A request that cannot wait any longer leaves the read to
-// the others.
-func (s *shard) fill(ctx context.Context, d authz.Digest, read func() (*authz.Secret, error)) (*authz.Secret, error) {
+// fill reads a secret and keeps what was read. Requests that come while a read
+// is under way share it. A request that cannot wait any longer leaves the read
+// to the others.
+func (c *Secrets) fill(ctx context.Context, t authz.Lookup, read func() (*authz.Secret, error)) (*authz.Secret, error) {
+	k := keyOf(t.Digests[0])
+	s := c.shard(k)
 	s.mu.Lock()
-	if e, ok := s.lru.Get(d); ok && e.fresh() { // of a read that ended since the caller looked
+	if e, ok := s.lru.Get(k); ok && c.fresh.covers(e, time.Now()) { // of a read that ended since the caller looked
 		s.mu.Unlock()
 		return e.secret, nil
 	}
-	f, ok := s.flights[d]
+	f, ok := s.flights[k]
 	if !ok {
 		f = &flight{done: make(chan struct{})}
-		s.flights[d] = f
-		go s.fly(d, f, read)
+		s.flights[k] = f
+		go c.fly(k, f, read)
 	}
 	s.mu.Unlock()
 	select {
@@ -76,28 +104,72 @@ func (s *shard) fill(ctx context.Context, d authz.Digest, read func() (*authz.Se
 	}
 }
 
-// fly does the read of a flight. A panic in it denies, and does not end the
-// process: no record may turn every other secret away.
-func (s *shard) fly(d authz.Digest, f *flight, read func() (*authz.Secret, error)) {
-	begun := time.Now()
+// fly does the read of a flight, and lets those that wait for it go on. A
+// panic in it denies, and does not end the process: no record may turn every
+// other secret away.
+func (c *Secrets) fly(k key, f *flight, read func() (*authz.Secret, error)) {
 	defer func() {
 		if p := recover(); p != nil {
-			f.err = fmt.Errorf("%w: panic: %v\n%s", authz.Internal, p, debug.Stack())
+			f.secret, f.err = nil, fmt.Errorf("%w: panic: %v\n%s", authz.Internal, p, debug.Stack())
 		}
-		s.land(d, f, begun)
+		s := c.shard(k)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.flights, k)
+		close(f.done)
 	}()
-	f.secret, f.err = read()
+	f.secret, f.err = c.readUnraced(read)
 }
 
-// land keeps what a flight read and lets those that wait for it go on.
-func (s *shard) land(d authz.Digest, f *flight, begun time.Time) {
+// errRaced says that a secret changed again and again while it was read.
+var errRaced = errors.New("the secret changed while it was read")
+
+// readUnraced reads a secret and keeps it. A read that a change has raced is
+// thrown away and done again.
+func (c *Secrets) readUnraced(read func() (*authz.Secret, error)) (*authz.Secret, error) {
+	for range maxRaces {
+		m := c.fresh.mark()
+		secret, err := read()
+		if err != nil {
+			return nil, err
+		}
+		if kept, ok := c.keep(secret, m); ok {
+			return kept, nil
+		}
+	}
+	return nil, fmt.Errorf("%w: %w", authz.StoreUnavailable, errRaced)
+}
+
+// keep keeps a secret that was read since m, unless it has changed meanwhile.
+// A tombstone that was seen once outlives any record.
+func (c *Secrets) keep(secret *authz.Secret, m mark) (*authz.Secret, bool) {
+	k, ok := parseKey(secret.ID)
+	if !ok {
+		return nil, false
+	}
+	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f.err == nil {
-		s.lru.Add(d, entry{secret: f.secret, read: begun})
+	if c.fresh.void(m, k) {
+		return nil, false
 	}
-	delete(s.flights, d)
-	close(f.done)
+	if old, ok := s.lru.Peek(k); ok && !old.secret.DeletedAt.IsZero() {
+		secret = old.secret
+	}
+	s.lru.Add(k, entry{secret: secret, read: m.at, generation: m.generation, jitter: int8(rand.IntN(256) - 128)})
+	return secret, true
+}
+
+// drop forgets a secret that has changed, and voids reads of it that are under
+// way. A tombstone stays: it cannot change.
+func (c *Secrets) drop(k key) {
+	c.fresh.change(k)
+	s := c.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e, ok := s.lru.Peek(k); ok && e.secret.DeletedAt.IsZero() {
+		s.lru.Remove(k)
+	}
 }
 
 // len is how many secrets the shard keeps.

@@ -112,5 +112,16 @@ func (c *Secrets) Trusted() bool {
 func (c *Secrets) Look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	c.trust.look(ctx, c.store)
+	_, before := c.trust.get()
+	if _, err := c.trust.look(ctx, c.store); errors.Is(err, errReplaced) && !errors.Is(before, errReplaced) {
+		c.follower.gaps.Add(1)
+		c.fresh.gap()
+	}
+}
+
+// firstEpoch is the store's epoch as this process first saw it; "" before.
+func (c *Secrets) firstEpoch() string {
+	c.trust.mu.Lock()
+	defer c.trust.mu.Unlock()
+	return c.trust.epoch
 }

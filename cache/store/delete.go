@@ -2,49 +2,84 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/postern/postern/authz"
 )
 
-// Delete deletes a secret for good: a tombstone takes its record's place, then
-// it leaves its merchant's list. Deleting again finishes what was left. A
-// record that cannot be read is deleted too; its merchant is then not known.
-// It returns the tombstone. The error is authz.Unknown where there is no such
-// secret.
-func (s *Store) Delete(ctx context.Context, id string) (*authz.Secret, error) {
+// AllReplicas makes a deletion wait for all replicas that its masters know.
+const AllReplicas = -1
+
+// Deletion is what became of deleting.
+type Deletion struct {
+	Tombstones []*authz.Secret
+	Announced  Position // the place in the log up to which sidecars must come; zero where nothing was to be deleted
+}
+
+// Delete deletes a secret for good: a tombstone takes its record's place, the
+// log says that it has changed, and it leaves its merchant's list. It returns
+// once replicas have both, as many as asked or AllReplicas. Deleting again
+// finishes what was left. A record that cannot be read is deleted too; its
+// merchant is then not known. The error is authz.Unknown where there is no
+// such secret, and ErrUnfollowed where the deletion stands, on too few
+// replicas to outlive its master for sure.
+func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, error) {
 	if _, err := s.Epoch(ctx); err != nil {
-		return nil, err
+		return Deletion{}, err
 	}
 	tombstone := authz.Secret{ID: id}
 	switch secret, err := s.Read(ctx, id); {
 	case err == nil:
 		tombstone.Merchant, tombstone.Redacted, tombstone.DeletedAt = secret.Merchant, secret.Redacted, secret.DeletedAt
 	case authz.ReasonOf(err) != authz.RecordInvalid:
-		return nil, err
+		return Deletion{}, err
 	}
-	if tombstone.DeletedAt.IsZero() {
-		if err := s.bury(ctx, &tombstone); err != nil {
-			return nil, err
-		}
+	at, err := s.bury(ctx, &tombstone, replicas)
+	if err != nil {
+		return Deletion{}, err
 	}
 	if tombstone.Merchant != "" {
 		if err := s.client.HDel(ctx, merchantKey(tombstone.Merchant), id).Err(); err != nil {
-			return nil, fmt.Errorf("take secret %s off the list: %w", id, unavailable(err))
+			return Deletion{}, fmt.Errorf("take secret %s off the list: %w", id, unavailable(err))
 		}
 	}
-	return authz.NewSecret(tombstone), nil
+	return Deletion{[]*authz.Secret{authz.NewSecret(tombstone)}, at}, nil
 }
 
-// bury writes a tombstone in the place of a record, and says in it when. A
-// tombstone has no time to live.
-func (s *Store) bury(ctx context.Context, tombstone *authz.Secret) error {
-	sealed, err := s.sealTombstone(tombstone)
+// bury writes a tombstone in the place of a record, unless one is there, and
+// then announces it: in this order, so that whoever hears of it reads it. Then
+// it waits for replicas. A tombstone has no time to live.
+func (s *Store) bury(ctx context.Context, tombstone *authz.Secret, replicas int) (at Position, err error) {
+	err = s.pinned(ctx, secretKey(tombstone.ID), func(c *redis.Conn) error {
+		if err := s.entomb(ctx, c, tombstone); err != nil {
+			return err
+		}
+		if at, err = s.announce(ctx, tombstone.ID, replicas); err != nil {
+			return err
+		}
+		return awaitAsked(ctx, c, replicas)
+	})
+	if errors.Is(err, ErrUnfollowed) {
+		err = fmt.Errorf("secret %s is deleted, but a failover could bring it back: %w: mend the replicas, then delete it again", tombstone.ID, err)
+	}
+	return at, err
+}
+
+// entomb writes a tombstone. Where there is one already it is written again,
+// as it was: so that the wait for replicas is for this connection's write.
+func (s *Store) entomb(ctx context.Context, c *redis.Conn, tombstone *authz.Secret) error {
+	if tombstone.DeletedAt.IsZero() {
+		tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
+	}
+	sealed, err := encodeRecord(s.Keyring(), tombstone)
 	if err != nil {
 		return err
 	}
-	if err := s.client.Set(ctx, secretKey(tombstone.ID), sealed, 0).Err(); err != nil {
+	if err := c.Set(ctx, secretKey(tombstone.ID), sealed, 0).Err(); err != nil {
 		return fmt.Errorf("bury secret %s: %w", tombstone.ID, unavailable(err))
 	}
 	return nil
@@ -53,7 +88,8 @@ func (s *Store) bury(ctx context.Context, tombstone *authz.Secret) error {
 // forestall writes a tombstone where no record is, so that none can be stored
 // there later. It reports whether it did: the record may have come first.
 func (s *Store) forestall(ctx context.Context, merchant, id string) (bool, error) {
-	sealed, err := s.sealTombstone(&authz.Secret{ID: id, Merchant: merchant})
+	tombstone := authz.Secret{ID: id, Merchant: merchant, DeletedAt: time.Now().UTC().Truncate(time.Millisecond)}
+	sealed, err := encodeRecord(s.Keyring(), &tombstone)
 	if err != nil {
 		return false, err
 	}
@@ -64,56 +100,51 @@ func (s *Store) forestall(ctx context.Context, merchant, id string) (bool, error
 	return set, nil
 }
 
-func (s *Store) sealTombstone(tombstone *authz.Secret) ([]byte, error) {
-	tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
-	return encodeRecord(s.Keyring(), tombstone)
-}
-
-// DeleteMerchant closes a merchant for good, then deletes every secret of it.
-// It returns the ids. The error is authz.Unknown where there is no such
+// DeleteMerchant closes a merchant for good, then deletes every secret of it,
+// each as Delete does. The error is authz.Unknown where there is no such
 // merchant.
-func (s *Store) DeleteMerchant(ctx context.Context, merchant string) ([]string, error) {
+func (s *Store) DeleteMerchant(ctx context.Context, merchant string, replicas int) (Deletion, error) {
 	if _, err := s.Epoch(ctx); err != nil {
-		return nil, err
+		return Deletion{}, err
 	}
 	x, err := s.index(ctx, merchant)
 	if err != nil {
-		return nil, err
+		return Deletion{}, err
 	}
 	if !x.known {
-		return nil, fmt.Errorf("delete merchant %s: %w", merchant, authz.Unknown)
+		return Deletion{}, fmt.Errorf("delete merchant %s: %w", merchant, authz.Unknown)
 	}
 	if err := s.client.HSet(ctx, merchantKey(merchant), closedField, "").Err(); err != nil {
-		return nil, fmt.Errorf("close merchant %s: %w", merchant, unavailable(err))
+		return Deletion{}, fmt.Errorf("close merchant %s: %w", merchant, unavailable(err))
 	}
 	if x, err = s.index(ctx, merchant); err != nil { // again: nothing is added from here on
-		return nil, err
+		return Deletion{}, err
 	}
-	var deleted []string
+	var all Deletion
 	for _, id := range x.ids {
-		ours, err := s.deleteListed(ctx, merchant, id)
+		d, err := s.deleteListed(ctx, merchant, id, replicas)
 		if err != nil {
-			return nil, err
+			return all, err
 		}
-		if ours {
-			deleted = append(deleted, id)
+		all.Tombstones = append(all.Tombstones, d.Tombstones...)
+		if all.Announced.Before(d.Announced) {
+			all.Announced = d.Announced
 		}
 	}
-	return deleted, nil
+	return all, nil
 }
 
 // deleteListed deletes a secret of a list, also one that is not stored yet. It
 // leaves another merchant's, which two imports of one token at once can put on
-// a list, and reports false.
-func (s *Store) deleteListed(ctx context.Context, merchant, id string) (bool, error) {
+// a list.
+func (s *Store) deleteListed(ctx context.Context, merchant, id string, replicas int) (Deletion, error) {
 	switch secret, err := s.Read(ctx, id); {
 	case err == nil && secret.Merchant != merchant:
-		return false, nil
+		return Deletion{}, nil
 	case authz.ReasonOf(err) == authz.Unknown:
 		if _, err := s.forestall(ctx, merchant, id); err != nil {
-			return false, err
+			return Deletion{}, err
 		}
 	}
-	_, err := s.Delete(ctx, id)
-	return err == nil, err
+	return s.Delete(ctx, id, replicas)
 }

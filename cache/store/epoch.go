@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 
@@ -18,6 +19,10 @@ const epochKey = "postern:epoch"
 // ErrForeign says that the keyring cannot verify the store's epoch: it is the
 // key file of another store.
 var ErrForeign = errors.New("the key file has no key of this store: use the key file that the store's secrets were made with")
+
+// ErrEmptied says that the store has lost its epoch while sidecars run that
+// know one.
+var ErrEmptied = errors.New("the store was emptied or replaced while sidecars run that know it: restore it from a backup; or, to begin anew, stop them first")
 
 // epochRecord is the stored form of an epoch.
 type epochRecord struct {
@@ -62,6 +67,13 @@ func (s *Store) begin(ctx context.Context) error {
 	epoch, _, err := s.epoch(ctx, keys)
 	if err != nil || epoch != "" {
 		return err
+	}
+	fleet, _, err := s.Fleet(ctx)
+	if err != nil {
+		return err
+	}
+	if slices.ContainsFunc(fleet, func(sidecar Sidecar) bool { return sidecar.Epoch != "" }) {
+		return ErrEmptied
 	}
 	sealed, err := sealJSON(keys, epochKey, epochRecord{Version: recordVersion, Epoch: rand.Text()})
 	if err != nil {

@@ -1,0 +1,153 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// fleetKey names the hash of sidecars: a field for each, with its report.
+const fleetKey = "{postern}:sidecars"
+
+// Report is what a sidecar says of itself, every second and after each change
+// that it applied.
+type Report struct {
+	Name    string `json:"name"`    // of the process, unique
+	Catalog string `json:"catalog"` // hash
+	Applied string `json:"applied"` // the Position up to which it has applied the log
+	Epoch   string `json:"epoch"`   // of the store, as it first saw it
+
+	// Bound is how long after its last report it may still use a secret as it
+	// was: after that it has stopped, whatever has become of it.
+	Bound time.Duration `json:"bound"`
+}
+
+// Sidecar is a sidecar as the store knows it.
+type Sidecar struct {
+	Report
+	Seen time.Time // of its last report, by Redis's clock
+}
+
+// StoppedBy is when the sidecar must have stopped using a secret as it was
+// before the last report, by Redis's clock.
+func (s Sidecar) StoppedBy() time.Time { return s.Seen.Add(s.Bound) }
+
+// hasApplied reports whether the sidecar has applied the log up to p.
+func (s Sidecar) hasApplied(p Position) bool {
+	at, err := parsePosition(s.Applied)
+	return err == nil && !at.Before(p)
+}
+
+// stamp stores a report with Redis's time before it, and returns that time.
+var stamp = redis.NewScript(`
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[1], ARGV[1], now[1] .. string.format('%06d', now[2]) .. ' ' .. ARGV[2])
+return now[1] .. string.format('%06d', now[2])`)
+
+// Report stores a sidecar's report on the master that keeps the log, and says
+// what that master is. Where it has replicas, or fenced demands one, a replica
+// must take the report too: a master that was cut off answers readily and
+// knows nothing. ErrUnfollowed tells that none did.
+func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, err error) {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return m, fmt.Errorf("encode report: %w", err)
+	}
+	err = s.pinned(ctx, fleetKey, func(c *redis.Conn) error {
+		if err := stamp.Run(ctx, c, []string{fleetKey}, r.Name, text).Err(); err != nil {
+			return fmt.Errorf("report to the store: %w", unavailable(err))
+		}
+		if m, err = inspect(ctx, c); err != nil {
+			return err
+		}
+		if m.Replicas == 0 && !fenced {
+			return nil
+		}
+		return awaitReplicas(ctx, c, 1)
+	})
+	return m, err
+}
+
+// Leave takes a sidecar off the list: it has stopped.
+func (s *Store) Leave(ctx context.Context, name string) error {
+	if err := s.client.HDel(ctx, fleetKey, name).Err(); err != nil {
+		return fmt.Errorf("leave the fleet: %w", unavailable(err))
+	}
+	return nil
+}
+
+// Fleet lists the sidecars that may still use a secret as it was, by name, and
+// tells Redis's time. Those that must have stopped are left out, and forgotten
+// an hour later.
+func (s *Store) Fleet(ctx context.Context) ([]Sidecar, time.Time, error) {
+	fields, err := s.client.HGetAll(ctx, fleetKey).Result()
+	if err != nil {
+		return nil, time.Time{}, fmt.Errorf("list the sidecars: %w", unavailable(err))
+	}
+	now, err := s.time(ctx)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	var fleet []Sidecar
+	for name, text := range fields {
+		sidecar, err := parseSidecar(name, text)
+		switch {
+		case err != nil || now.Sub(sidecar.StoppedBy()) > time.Hour:
+			s.client.HDel(ctx, fleetKey, name) // for tidiness: the next look tries again
+		case now.Before(sidecar.StoppedBy()):
+			fleet = append(fleet, sidecar)
+		}
+	}
+	slices.SortFunc(fleet, func(a, b Sidecar) int { return strings.Compare(a.Name, b.Name) })
+	return fleet, now, nil
+}
+
+// look is how often AwaitApplied looks at the fleet.
+const look = 5 * time.Millisecond
+
+// AwaitApplied waits until every sidecar has applied the log up to p, or ctx
+// ends. It returns those that have and those that have not.
+func (s *Store) AwaitApplied(ctx context.Context, p Position) (applied, late []Sidecar, err error) {
+	for {
+		fleet, _, err := s.Fleet(context.WithoutCancel(ctx))
+		if err != nil {
+			return nil, nil, err
+		}
+		applied, late = nil, nil
+		for _, sidecar := range fleet {
+			if sidecar.hasApplied(p) {
+				applied = append(applied, sidecar)
+			} else {
+				late = append(late, sidecar)
+			}
+		}
+		if len(late) == 0 {
+			return applied, nil, nil
+		}
+		select {
+		case <-time.After(look):
+		case <-ctx.Done():
+			return applied, late, nil
+		}
+	}
+}
+
+// parseSidecar reads what stamp stored.
+func parseSidecar(name, text string) (Sidecar, error) {
+	micros, report, ok := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(micros, 10, 64)
+	if !ok || err != nil {
+		return Sidecar{}, fmt.Errorf("report of sidecar %q has no time", name)
+	}
+	s := Sidecar{Seen: time.UnixMicro(n).UTC()}
+	if err := json.Unmarshal([]byte(report), &s.Report); err != nil || s.Name != name || s.Bound <= 0 {
+		return Sidecar{}, fmt.Errorf("report of sidecar %q is damaged", name)
+	}
+	return s, nil
+}

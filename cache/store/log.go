@@ -1,0 +1,121 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/postern/postern/authz"
+)
+
+// logKey names the change log: a stream whose entries say "read this secret
+// again" and carry no authority. It has one hash slot with the fleet.
+const logKey = "{postern}:log"
+
+// logLength is about how many entries the log keeps. A follower that is
+// further behind sees a gap.
+const logLength = 100_000
+
+// appendEntry appends an entry with the sequence number after the last one's.
+// Redis's own ids cannot prove that none is missing.
+var appendEntry = redis.NewScript(`
+local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+local sequence = 1
+if last then sequence = tonumber(last[2][2]) + 1 end
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'sequence', string.format('%d', sequence), 'secret', ARGV[1])`)
+
+// Position is a place in the log: the stream id of an entry. The zero Position
+// is before the first entry.
+type Position struct{ millis, count uint64 }
+
+// parsePosition reads a stream id.
+func parsePosition(id string) (Position, error) {
+	millis, count, ok := strings.Cut(id, "-")
+	m, err := strconv.ParseUint(millis, 10, 64)
+	n, err2 := strconv.ParseUint(count, 10, 64)
+	if !ok || err != nil || err2 != nil {
+		return Position{}, fmt.Errorf("%q is no place in the log", id)
+	}
+	return Position{m, n}, nil
+}
+
+// String is the stream id.
+func (p Position) String() string { return fmt.Sprintf("%d-%d", p.millis, p.count) }
+
+// Before reports whether p comes before q.
+func (p Position) Before(q Position) bool {
+	return p.millis < q.millis || p.millis == q.millis && p.count < q.count
+}
+
+// Entry is an entry of the log. One that anyone but us wrote may have a
+// Sequence of 0, which follows no other.
+type Entry struct {
+	Position Position
+	Sequence int64
+	Secret   string // id
+}
+
+func parseEntry(m redis.XMessage) (Entry, error) {
+	at, err := parsePosition(m.ID)
+	if err != nil {
+		return Entry{}, err
+	}
+	sequence, _ := m.Values["sequence"].(string)
+	secret, _ := m.Values["secret"].(string)
+	n, _ := strconv.ParseInt(sequence, 10, 64)
+	return Entry{Position: at, Sequence: n, Secret: secret}, nil
+}
+
+// announce appends to the log that a secret has changed, and waits for
+// replicas.
+func (s *Store) announce(ctx context.Context, id string, replicas int) (at Position, err error) {
+	err = s.pinned(ctx, logKey, func(c *redis.Conn) error {
+		text, err := appendEntry.Run(ctx, c, []string{logKey}, id, logLength).Text()
+		if err != nil {
+			return fmt.Errorf("announce that secret %s has changed: %w", id, unavailable(err))
+		}
+		if at, err = parsePosition(text); err != nil {
+			return err
+		}
+		return awaitAsked(ctx, c, replicas)
+	})
+	return at, err
+}
+
+// ReadLog reads the entries after a position, oldest first, a few hundred at
+// most. Where there are none it waits for one, for block at most. ctx must end
+// later than that.
+func (s *Store) ReadLog(ctx context.Context, after Position, block time.Duration) ([]Entry, error) {
+	streams, err := s.client.XRead(ctx, &redis.XReadArgs{Streams: []string{logKey, after.String()}, Count: 512, Block: block}).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read the log: %w: %w", authz.StoreUnavailable, err)
+	}
+	var entries []Entry
+	for _, stream := range streams {
+		for _, m := range stream.Messages {
+			e, err := parseEntry(m)
+			if err != nil {
+				return nil, fmt.Errorf("read the log: %w: %w", authz.StoreUnavailable, err)
+			}
+			entries = append(entries, e)
+		}
+	}
+	return entries, nil
+}
+
+// LogHead reads the newest entry of the log: the zero Entry where it is empty.
+func (s *Store) LogHead(ctx context.Context) (Entry, error) {
+	messages, err := s.client.XRevRangeN(ctx, logKey, "+", "-", 1).Result()
+	if err != nil {
+		return Entry{}, fmt.Errorf("read the log's head: %w: %w", authz.StoreUnavailable, err)
+	}
+	if len(messages) == 0 {
+		return Entry{}, nil
+	}
+	return parseEntry(messages[0])
+}

@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/postern/postern/authz"
+)
+
+// ErrUnfollowed says that too few replicas have a write.
+var ErrUnfollowed = errors.New("too few replicas have the write")
+
+// Master is what a master says of itself.
+type Master struct {
+	RunID    string // of the process: another one after a restart or a failover
+	Replicas int    // that follow it
+	Unsafe   []string
+}
+
+// master is a client of the master that keeps a key.
+func (s *Store) master(ctx context.Context, key string) (*redis.Client, error) {
+	switch c := s.client.(type) {
+	case *redis.Client:
+		return c, nil
+	case *redis.ClusterClient:
+		master, err := c.MasterForKey(ctx, key)
+		if err != nil {
+			return nil, fmt.Errorf("find the master of %s: %w", key, unavailable(err))
+		}
+		return master, nil
+	}
+	return nil, fmt.Errorf("find the master of %s: client of type %T: %w", key, s.client, authz.Internal)
+}
+
+// pinned lets do work on one connection to the master that keeps a key: WAIT
+// counts the writes of its own connection only.
+func (s *Store) pinned(ctx context.Context, key string, do func(*redis.Conn) error) error {
+	master, err := s.master(ctx, key)
+	if err != nil {
+		return err
+	}
+	c := master.Conn()
+	defer c.Close()
+	return do(c)
+}
+
+// awaitReplicas waits until n replicas have what the connection wrote, for
+// what is left of ctx's time less a margin, and a second at most.
+func awaitReplicas(ctx context.Context, c *redis.Conn, n int) error {
+	if n == 0 {
+		return nil
+	}
+	patience := time.Second
+	if deadline, ok := ctx.Deadline(); ok {
+		patience = min(patience, time.Until(deadline)*2/3)
+	}
+	got, err := c.Wait(ctx, n, max(patience, time.Millisecond)).Result()
+	if err != nil {
+		return fmt.Errorf("wait for replicas: %w", unavailable(err))
+	}
+	if int(got) < n {
+		return fmt.Errorf("%w: %d of %d", ErrUnfollowed, got, n)
+	}
+	return nil
+}
+
+// awaitAsked waits for as many replicas as asked, or AllReplicas.
+func awaitAsked(ctx context.Context, c *redis.Conn, replicas int) error {
+	if replicas == AllReplicas {
+		m, err := inspect(ctx, c)
+		if err != nil {
+			return err
+		}
+		replicas = m.Replicas
+	}
+	return awaitReplicas(ctx, c, replicas)
+}
+
+// inspect asks a master what it is, and what of its settings is unsafe.
+func inspect(ctx context.Context, c *redis.Conn) (Master, error) {
+	text, err := c.Info(ctx).Result()
+	if err != nil {
+		return Master{}, fmt.Errorf("ask the master what it is: %w", unavailable(err))
+	}
+	info := map[string]string{}
+	for line := range strings.SplitSeq(text, "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		info[name] = value
+	}
+	m := Master{RunID: info["run_id"]}
+	m.Replicas, _ = strconv.Atoi(info["connected_slaves"])
+	if policy := info["maxmemory_policy"]; policy != "noeviction" && policy != "" {
+		m.Unsafe = append(m.Unsafe, fmt.Sprintf("Redis's maxmemory-policy is %s: it may drop secrets and deletions; set noeviction", policy))
+	}
+	if info["aof_enabled"] == "0" {
+		m.Unsafe = append(m.Unsafe, "Redis keeps no append-only file: a restart loses secrets and deletions; set appendonly yes")
+	}
+	return m, nil
+}
+
+// time is Redis's time, on the master that keeps the fleet.
+func (s *Store) time(ctx context.Context) (now time.Time, err error) {
+	master, err := s.master(ctx, fleetKey)
+	if err != nil {
+		return now, err
+	}
+	now, err = master.Time(ctx).Result()
+	if err != nil {
+		return now, fmt.Errorf("ask Redis for the time: %w", unavailable(err))
+	}
+	return now.UTC(), nil
+}
