@@ -93,7 +93,7 @@ func TestBreakerHearsAnswers(t *testing.T) {
 		{"record missing", func(b *bubble) authz.Lookup { return b.lost() }, authz.RecordMissing, found},
 		{"record invalid", func(b *bubble) authz.Lookup {
 			l := b.lost()
-			b.put(key(l), "spoilt")
+			b.put(recordKey(l), "spoilt")
 			return l
 		}, authz.RecordInvalid, found},
 		{"unknown", func(b *bubble) authz.Lookup { return b.stranger(name(1)) }, authz.Unknown, found},

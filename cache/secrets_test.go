@@ -97,7 +97,7 @@ func TestDeletedStops(t *testing.T) {
 		begun := time.Now()
 		want(t, "first", c, l, here, found)
 		b.delay.Store(0)
-		if _, err := b.store.Delete(t.Context(), secret.ID); err != nil {
+		if _, err := b.store.Delete(t.Context(), secret.ID, store.AllReplicas); err != nil {
 			t.Fatal(err)
 		}
 		for {
@@ -125,10 +125,10 @@ func TestServesStale(t *testing.T) {
 	var (
 		breaks = func(b *bubble, l authz.Lookup) { b.fails.Store(true) }
 		hangs  = func(b *bubble, l authz.Lookup) { b.hang(true) }
-		loses  = func(b *bubble, l authz.Lookup) { b.redis.Del(key(l)) }
+		loses  = func(b *bubble, l authz.Lookup) { b.redis.Del(recordKey(l)) }
 		flush  = func(b *bubble, l authz.Lookup) { b.redis.FlushAll() }
-		spoils = func(b *bubble, l authz.Lookup) { b.put(key(l), "spoilt") }
-		list   = func(b *bubble, l authz.Lookup) { b.redis.Del(key(l)); b.redis.Push(key(l), "item") }
+		spoils = func(b *bubble, l authz.Lookup) { b.put(recordKey(l), "spoilt") }
+		list   = func(b *bubble, l authz.Lookup) { b.redis.Del(recordKey(l)); b.redis.Push(recordKey(l), "item") }
 	)
 	tests := []struct {
 		name     string
@@ -177,7 +177,7 @@ func TestLostImportedIsStale(t *testing.T) {
 		l := b.imported("m", name(1))
 		warm, cold := b.cached(Options{MaxStale: time.Minute}), b.cached(Options{MaxStale: time.Minute})
 		want(t, "before", warm, l, here, found)
-		b.redis.Del(key(l))
+		b.redis.Del(recordKey(l))
 		time.Sleep(30 * time.Second)
 		want(t, "lost", warm, l, here, found)
 		want(t, "lost, without an entry", cold, l, here, authz.Unknown)
@@ -219,11 +219,11 @@ func TestInvalidRecord(t *testing.T) {
 		l, _ := b.legacy("m")
 		other, _ := b.legacy("other")
 		c := b.cached(Options{MaxStale: time.Hour})
-		good, _ := b.redis.Get(key(l))
-		b.put(key(l), strings.Replace(good, `"unrestricted":true`, `"unrestricted":1234`, 1))
+		good, _ := b.redis.Get(recordKey(l))
+		b.put(recordKey(l), strings.Replace(good, `"unrestricted":true`, `"unrestricted":1234`, 1))
 		want(t, "spoilt", c, l, here, authz.RecordInvalid)
 		want(t, "the other", c, other, here, found)
-		b.put(key(l), good)
+		b.put(recordKey(l), good)
 		want(t, "good again", c, l, here, found)
 		if got := c.Stats.Invalid.Load(); got != 1 {
 			t.Errorf("invalid records counted = %d, want 1", got)

@@ -194,8 +194,8 @@ func (b *bubble) put(key, value string) {
 	}
 }
 
-// key is the name of a secret's record.
-func key(l authz.Lookup) string { return "postern:secret:" + l.Digests[0].ID() }
+// recordKey is the name of a secret's record.
+func recordKey(l authz.Lookup) string { return "postern:secret:" + l.Digests[0].ID() }
 
 // reads is how many GETs a real server carried out since RESETSTAT.
 func reads(t *testing.T, s *storetest.Server) (n int) {

@@ -137,9 +137,9 @@ func (w *world) addGone(t *testing.T) {
 	t.Helper()
 	for digest, s := range w.secrets {
 		if w.idOf(t, "deleted") == s.ID {
-			tombstone, err := w.store.Delete(t.Context(), s.ID)
+			tombstone, err := w.store.Delete(t.Context(), s.ID, store.AllReplicas)
 			must(t, err)
-			w.secrets[digest] = tombstone
+			w.secrets[digest] = tombstone.Tombstones[0]
 		}
 	}
 	lost, _, err := w.keys.Mint()

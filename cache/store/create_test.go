@@ -146,7 +146,7 @@ func createsOverNothing(t *testing.T, w *world) {
 		admin := w.other(w.Keyring())
 		w.meddle(func(cmd redis.Cmder, next func() error) error {
 			if deleted && storesRecord(cmd) {
-				if ids, err := admin.DeleteMerchant(t.Context(), merchant); err != nil || len(ids) != 2 {
+				if ids, err := admin.DeleteMerchant(t.Context(), merchant, AllReplicas); err != nil || len(ids) != 2 {
 					t.Errorf("DeleteMerchant = %v, %v, want the finished and the unfinished secret", ids, err)
 				}
 			}
@@ -171,7 +171,7 @@ func createsOverNothing(t *testing.T, w *world) {
 
 func createsForNobody(t *testing.T, w *world) {
 	_, secret := w.made("m")
-	if _, err := w.DeleteMerchant(t.Context(), "m"); err != nil {
+	if _, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil {
 		t.Fatal(err)
 	}
 	before := w.dump()
@@ -210,10 +210,10 @@ func createsTwiceSent(t *testing.T, w *world) {
 			break
 		}
 	}
-	if _, err := w.Delete(t.Context(), secret.ID); err != nil {
+	if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "m"); err != nil || len(ids) != 1 {
+	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(ids) != 1 {
 		t.Errorf("DeleteMerchant = %v, %v, want one secret", ids, err)
 	}
 	w.meddle(nil)

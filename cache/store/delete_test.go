@@ -28,7 +28,7 @@ func deletes(t *testing.T, w *world) {
 	_, secret := w.made("m")
 	_, other := w.made("m")
 	begun := time.Now().Truncate(time.Millisecond)
-	tombstone, err := w.Delete(t.Context(), secret.ID)
+	tombstone, err := w.Delete(t.Context(), secret.ID, AllReplicas)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +44,7 @@ func deletes(t *testing.T, w *world) {
 	}
 	w.same("List", w.listed("m"), []string{other.ID})
 	before := w.dump()
-	again, err := w.Delete(t.Context(), secret.ID)
+	again, err := w.Delete(t.Context(), secret.ID, AllReplicas)
 	if err != nil || !again.DeletedAt.Equal(tombstone.DeletedAt) {
 		t.Errorf("Delete again = %v, %v, want the same tombstone", again, err)
 	}
@@ -61,13 +61,13 @@ func deletesInOrder(t *testing.T, w *world) {
 			what := fmt.Sprintf("Delete that dies at command %d, carried out: %v", at, carried)
 			_, secret := w.made("m")
 			w.meddle(crash(at, carried))
-			_, ended = w.Delete(t.Context(), secret.ID)
+			_, ended = w.Delete(t.Context(), secret.ID, AllReplicas)
 			w.meddle(nil)
 			if ended != nil && !errors.Is(ended, errCrash) {
 				t.Errorf("%s: %v", what, ended)
 			}
 			w.showsAll(what)
-			if _, err := w.Delete(t.Context(), secret.ID); err != nil {
+			if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 				t.Errorf("%s, then again: %v", what, err)
 			}
 			got, err := w.Read(t.Context(), secret.ID)
@@ -96,7 +96,7 @@ func closes(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	_, other := w.made("other")
-	ids, err := w.DeleteMerchant(t.Context(), "m")
+	ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func closes(t *testing.T, w *world) {
 	w.same("List", w.listed("m"), nil)
 	w.same("List of another merchant", w.listed("other"), []string{other.ID})
 	before := w.dump()
-	if ids, err := w.DeleteMerchant(t.Context(), "m"); err != nil || len(ids) != 0 {
+	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(ids) != 0 {
 		t.Errorf("DeleteMerchant again = %v, %v, want nothing to do", ids, err)
 	}
 	w.unchanged("deleting a merchant again", before)
@@ -121,10 +121,10 @@ func closesInOrder(t *testing.T, w *world) {
 			t.Fatal(err)
 		}
 		w.meddle(crash(at, at%2 == 0))
-		_, ended := w.DeleteMerchant(t.Context(), merchant)
+		_, ended := w.DeleteMerchant(t.Context(), merchant, AllReplicas)
 		w.meddle(nil)
 		w.showsAll(fmt.Sprint("DeleteMerchant that dies at command ", at))
-		if _, err := w.DeleteMerchant(t.Context(), merchant); err != nil {
+		if _, err := w.DeleteMerchant(t.Context(), merchant, AllReplicas); err != nil {
 			t.Errorf("DeleteMerchant that died at command %d, again: %v", at, err)
 		}
 		if x, err := w.index(t.Context(), merchant); err != nil || len(x.ids) != 0 || !x.closed {
@@ -148,14 +148,14 @@ func deletesAtOnce(t *testing.T, w *world) {
 		_, secret := w.made("m")
 		for range 4 {
 			all.Go(func() {
-				if _, err := w.Delete(t.Context(), secret.ID); err != nil {
+				if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 					t.Errorf("Delete: %v", err)
 				}
 			})
 		}
 		if i == 2 {
 			all.Go(func() {
-				if _, err := w.DeleteMerchant(t.Context(), "m"); err != nil {
+				if _, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil {
 					t.Errorf("DeleteMerchant: %v", err)
 				}
 			})
@@ -183,7 +183,7 @@ func deletesBroken(t *testing.T, w *world) {
 		if _, err := w.Read(t.Context(), secret.ID); !errors.Is(err, authz.RecordInvalid) {
 			t.Errorf("Read of a spoilt record = %v, want %v", err, authz.RecordInvalid)
 		}
-		if _, err := w.Delete(t.Context(), secret.ID); err != nil {
+		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 			t.Errorf("Delete of a spoilt record = %v", err)
 		}
 		if got, err := w.Read(t.Context(), secret.ID); err != nil || got.DeletedAt.IsZero() {
@@ -191,7 +191,7 @@ func deletesBroken(t *testing.T, w *world) {
 		}
 		w.same("List", w.listed("m"), nil)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "m"); err != nil || len(w.live()) != 0 {
+	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(w.live()) != 0 {
 		t.Errorf("DeleteMerchant = %v, %v", ids, err)
 	}
 }
@@ -202,10 +202,10 @@ func deletesNothing(t *testing.T, w *world) {
 			w.made("m")
 		}
 		before := w.dump()
-		if _, err := w.Delete(t.Context(), "00000000000000000000000000000000"); !errors.Is(err, authz.Unknown) {
+		if _, err := w.Delete(t.Context(), "00000000000000000000000000000000", AllReplicas); !errors.Is(err, authz.Unknown) {
 			t.Errorf("Delete of no secret = %v, want %v", err, authz.Unknown)
 		}
-		if _, err := w.DeleteMerchant(t.Context(), "nobody"); !errors.Is(err, authz.Unknown) {
+		if _, err := w.DeleteMerchant(t.Context(), "nobody", AllReplicas); !errors.Is(err, authz.Unknown) {
 			t.Errorf("DeleteMerchant of nobody = %v, want %v", err, authz.Unknown)
 		}
 		w.unchanged("deleting nothing", before)

@@ -132,8 +132,8 @@ func refusesForeign(t *testing.T, w *world) {
 		{"Import", func(s *Store) error { _, err := s.Import(t.Context(), some("m"), sum); return err }},
 		{"SaveCatalog", func(s *Store) error { return s.SaveCatalog(t.Context(), catalog) }},
 		{"Retire", func(s *Store) error { return s.Retire(t.Context(), "00000000", s.Keyring()) }},
-		{"Delete", func(s *Store) error { _, err := s.Delete(t.Context(), secret.ID); return err }},
-		{"DeleteMerchant", func(s *Store) error { _, err := s.DeleteMerchant(t.Context(), "m"); return err }},
+		{"Delete", func(s *Store) error { _, err := s.Delete(t.Context(), secret.ID, AllReplicas); return err }},
+		{"DeleteMerchant", func(s *Store) error { _, err := s.DeleteMerchant(t.Context(), "m", AllReplicas); return err }},
 	}
 	before := w.dump()
 	stranger := w.other(keys)

@@ -33,7 +33,7 @@ func importsOnce(t *testing.T, w *world) {
 	}
 	gone, err := w.Import(t.Context(), some("m"), dead)
 	if err == nil {
-		_, err = w.Delete(t.Context(), gone.ID)
+		_, err = w.Delete(t.Context(), gone.ID, AllReplicas)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -122,7 +122,7 @@ func importsElsewhere(t *testing.T, w *world) {
 	if got := w.listed("first"); len(got) != 1 || got[0] == secret.ID {
 		t.Errorf("List of the first merchant = %v, want its one secret, and not %s", got, secret.ID)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "first"); err != nil || len(ids) != 1 {
+	if ids, err := w.DeleteMerchant(t.Context(), "first", AllReplicas); err != nil || len(ids) != 1 {
 		t.Errorf("DeleteMerchant = %v, %v, want one secret", ids, err)
 	}
 	w.same("the second merchant's", w.listed("second"), []string{secret.ID})

@@ -65,7 +65,7 @@ func retires(t *testing.T, w *world) {
 			}
 			w.unchanged("a refusal to retire", before)
 		}
-		if _, err := w.Delete(t.Context(), ids[n-1]); err != nil {
+		if _, err := w.Delete(t.Context(), ids[n-1], AllReplicas); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -124,7 +124,7 @@ func retiresNotBlindly(t *testing.T, w *world) {
 	old := w.Keyring().KeyIDs()[0]
 	for i := range 10 {
 		_, secret := w.made(fmt.Sprint("m-", i))
-		if _, err := w.Delete(t.Context(), secret.ID); err != nil {
+		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -28,7 +28,7 @@ func createsOneLegacy(t *testing.T, w *world) {
 		t.Errorf("second CreateLegacy = %v, %v, want an error that names %s", token, err, first.ID)
 	}
 	w.unchanged("a refusal", before)
-	if _, err := w.Delete(t.Context(), first.ID); err != nil {
+	if _, err := w.Delete(t.Context(), first.ID, AllReplicas); err != nil {
 		t.Fatal(err)
 	}
 	_, second, err := w.CreateLegacy(t.Context(), legacySecret("m"))
@@ -136,7 +136,7 @@ func rotatesLegacy(t *testing.T, w *world) {
 			t.Errorf("Rotate to a third legacy secret was allowed")
 		}
 	}
-	if _, err := w.Delete(t.Context(), first.ID); err != nil {
+	if _, err := w.Delete(t.Context(), first.ID, AllReplicas); err != nil {
 		t.Fatal(err)
 	}
 	_, third, err := w.Rotate(t.Context(), legacySecret("m"), second.ID)

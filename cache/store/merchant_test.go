@@ -66,7 +66,7 @@ func listsOwn(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	w.same("List", w.listed("m"), []string{own.ID})
-	if ids, err := w.DeleteMerchant(t.Context(), "m"); err != nil || slices.Contains(ids, another.ID) {
+	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || slices.Contains(ids, another.ID) {
 		t.Errorf("DeleteMerchant = %v, %v, want it to spare %s", ids, err, another.ID)
 	}
 	w.same("List of the other", w.listed("other"), []string{another.ID})
@@ -78,7 +78,7 @@ func listsWrongType(t *testing.T, w *world) {
 	_, _, list := w.List(t.Context(), "m")
 	_, _, create := w.Create(t.Context(), some("m"))
 	_, _, legacy := w.CreateLegacy(t.Context(), legacySecret("m"))
-	_, closing := w.DeleteMerchant(t.Context(), "m")
+	_, closing := w.DeleteMerchant(t.Context(), "m", AllReplicas)
 	for _, err := range []error{list, create, legacy, closing} {
 		if err == nil || authz.ReasonOf(err).Decision() != authz.Fail {
 			t.Errorf("with a list of another type: %v, want an error that is no denial", err)
