@@ -126,3 +126,28 @@ func (f *freshness) lastTrue(e entry) time.Time {
 func age(at, now time.Time) time.Duration {
 	return max(now.Sub(at), now.Round(0).Sub(at.Round(0)))
 }
+
+// Freshness is how far entries are used without asking the store.
+type Freshness struct {
+	Confirmed bool          // they are
+	Lag       time.Duration // since the last proof that nothing was unseen; negative before the first one
+	Gaps      int64         // times that changes may have been missed
+	Unsafe    []string      // Redis's settings that can lose secrets or deletions
+	Trouble   error         // why it is not Confirmed, where that is known
+}
+
+// Freshness tells the state of this moment.
+func (c *Secrets) Freshness() Freshness {
+	now := time.Now()
+	f := Freshness{Confirmed: c.fresh.confirmed(now), Lag: -time.Second, Gaps: c.follower.gaps.Load()}
+	if p := c.fresh.proof(); !p.at.IsZero() {
+		f.Lag = age(p.at, now)
+	}
+	c.follower.mu.Lock()
+	defer c.follower.mu.Unlock()
+	f.Unsafe = c.follower.master.Unsafe
+	if !f.Confirmed {
+		f.Trouble = c.follower.trouble
+	}
+	return f
+}

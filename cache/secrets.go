@@ -89,9 +89,11 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 		}
 		return c.readStranger(t, client)
 	})
-	if err != nil && ok && mayServeStale(authz.ReasonOf(err)) && age(c.fresh.lastTrue(e), time.Now()) < c.maxStale {
-		c.Stats.Stale.Add(1)
-		return e.secret, nil
+	if err != nil && ok && mayServeStale(authz.ReasonOf(err)) {
+		if old := age(c.fresh.lastTrue(e), time.Now()); old < c.maxStale {
+			c.Stats.stale(old)
+			return e.secret, nil
+		}
 	}
 	return secret, err
 }

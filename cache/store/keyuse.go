@@ -42,7 +42,7 @@ func (s *Store) Retire(ctx context.Context, id string, without *authz.Keyring) e
 // minting key.
 func (s *Store) rebury(ctx context.Context, secret *authz.Secret) error {
 	if secret.DeletedAt.IsZero() {
-		_, err := s.Delete(ctx, secret.ID)
+		_, err := s.Delete(ctx, secret.ID, AllReplicas)
 		return err
 	}
 	sealed, err := encodeRecord(s.Keyring(), secret)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/postern/postern/authz"
 )
@@ -31,7 +32,7 @@ func merchantCreate(c *call) error {
 }
 
 func merchantDelete(c *call) error {
-	flags := c.storeFlags()
+	flags, revoking := c.storeFlags(), c.revokeFlags()
 	asJSON := c.flags.Bool("json", false, "print one JSON document")
 	args, err := c.parse(1)
 	if err != nil {
@@ -40,21 +41,35 @@ func merchantDelete(c *call) error {
 	if err := authz.CheckMerchant(args[0]); err != nil {
 		return err
 	}
+	replicas, err := revoking.count()
+	if err != nil {
+		return err
+	}
 	s, closer, err := c.open(flags)
 	if err != nil {
 		return err
 	}
 	defer closer.Close()
-	ids, err := s.DeleteMerchant(c.ctx, args[0])
+	begun := time.Now()
+	deletion, err := s.DeleteMerchant(c.ctx, args[0], replicas)
 	if authz.ReasonOf(err) == authz.Unknown {
 		return fmt.Errorf("there is no merchant %s: it never had a secret", args[0])
 	}
 	if err != nil {
 		return err
 	}
+	applied, err := c.awaitApplied(s, deletion, revoking, begun)
+	if err != nil {
+		return err
+	}
+	ids := []string{}
+	for _, tombstone := range deletion.Tombstones {
+		ids = append(ids, tombstone.ID)
+	}
 	if *asJSON {
-		return c.printJSON(map[string]any{"merchant": args[0], "deleted": append([]string{}, ids...)})
+		return c.printJSON(map[string]any{"merchant": args[0], "deleted": ids, "sidecars": applied})
 	}
 	fmt.Fprintf(c.Stdout, "merchant %s is closed, and %d secrets are deleted\n", args[0], len(ids))
+	c.printApplied(applied)
 	return nil
 }

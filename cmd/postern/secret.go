@@ -76,6 +76,7 @@ func secretCreate(c *call) error {
 	if err != nil {
 		return err
 	}
+	c.warnOfOldCatalogs(s, stored)
 	return c.printSecret(*asJSON, token, stored)
 }
 
@@ -211,7 +212,7 @@ func checkID(id string) error {
 }
 
 func secretDelete(c *call) error {
-	storing := c.storeFlags()
+	storing, revoking := c.storeFlags(), c.revokeFlags()
 	stdin := c.flags.Bool("token-stdin", false, "read the token on stdin, instead of an ID: for one that leaked")
 	asJSON := c.flags.Bool("json", false, "print one JSON document")
 	args, err := c.parseAny()
@@ -234,7 +235,7 @@ func secretDelete(c *call) error {
 	} else if err := checkID(args[0]); err != nil {
 		return err
 	}
-	return c.deleteFirst(s, ids, *asJSON)
+	return c.deleteFirst(s, ids, revoking, *asJSON)
 }
 
 // idsOfToken are the ids that the token on stdin may be stored under.
@@ -252,22 +253,4 @@ func (c *call) idsOfToken(keys *authz.Keyring) ([]string, error) {
 		ids = append(ids, d.ID())
 	}
 	return ids, nil
-}
-
-// deleteFirst deletes the first of ids that the store has.
-func (c *call) deleteFirst(s *store.Store, ids []string, asJSON bool) error {
-	for _, id := range ids {
-		tombstone, err := s.Delete(c.ctx, id)
-		switch {
-		case authz.ReasonOf(err) == authz.Unknown:
-			continue
-		case err != nil:
-			return err
-		case asJSON:
-			return c.printJSON(map[string]any{"id": id, "merchant": tombstone.Merchant, "deleted_at": tombstone.DeletedAt})
-		}
-		fmt.Fprintf(c.Stdout, "secret %s is deleted\n", id)
-		return nil
-	}
-	return noSuchSecret(strings.Join(ids, " or "))
 }

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/rand"
 	"fmt"
 	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -32,7 +34,9 @@ func serve(c *call) error {
 	c.flags.DurationVar(&o.DrainTimeout, "drain-timeout", 5*time.Second, "how long checks under way may take after SIGTERM")
 	timeout := c.flags.Duration("redis-timeout", 50*time.Millisecond, "of one look-up in the store")
 	size := c.flags.Int("cache-size", 100_000, "secrets kept in memory")
-	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last read; 0: not at all")
+	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last known to be true; 0: not at all")
+	lag := c.flags.Duration("lag-limit", time.Second, "how long the last proof that no change is unseen holds")
+	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
@@ -43,11 +47,11 @@ func serve(c *call) error {
 	if err != nil {
 		return usagef("--socket-mode %q is no mode: write 0660", *mode)
 	}
-	if *timeout <= 0 || *size <= 0 || *stale < 0 || o.DrainTimeout < 0 {
-		return usagef("--redis-timeout and --cache-size must be more than 0, --max-stale and --drain-timeout at least 0")
+	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
+		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
 	}
 	o.SocketMode, o.Listen, o.KeyFile = fs.FileMode(bits), *listen, *storing.keyFile
-	o.Cache = cache.Options{Size: *size, MaxStale: *stale, Timeout: *timeout}
+	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, Name: orElse(*name, processName())}
 	return c.serve(o, storing)
 }
 
@@ -111,4 +115,13 @@ func version(c *call) error {
 	}
 	fmt.Fprintf(c.Stdout, "postern %s (%s)\n", release, goVersion)
 	return nil
+}
+
+// processName tells this process from all others.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:6])
 }

@@ -1,6 +1,8 @@
 package sidecar
 
 import (
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/postern/postern/authz"
@@ -22,6 +24,11 @@ var (
 	refused       = prometheus.NewDesc("postern_lookups_refused_total", "Look-ups of tokens minted elsewhere that were not made: known not to exist, or too many.", nil, nil)
 	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
 	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
+	fresh         = prometheus.NewDesc("postern_fresh", "1 while secrets in memory are used without asking the store.", nil, nil)
+	logLag        = prometheus.NewDesc("postern_log_lag_seconds", "How long ago the log of changes last proved that nothing was unseen; an answer of now is true as of then or later. -1 before the first time.", nil, nil)
+	logGaps       = prometheus.NewDesc("postern_log_gaps_total", "Times that changes may have been missed, and every secret was read again before use.", nil, nil)
+	storeUnsafe   = prometheus.NewDesc("postern_store_unsafe", "Settings of Redis that can lose secrets or deletions.", nil, nil)
+	oldestAnswer  = prometheus.NewDesc("postern_oldest_answer_seconds", "The longest that an answer's secret had not been known to be true, since the process began.", nil, nil)
 	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)
 	reloadRefused = prometheus.NewDesc("postern_reload_refused", "1 while a file is not in use as it is, because it was refused.", []string{"file"}, nil)
 	catalogInfo   = prometheus.NewDesc("postern_catalog_info", "The catalog in use.", []string{"hash"}, nil)
@@ -32,7 +39,7 @@ var (
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused,
-		ready, storeUp, reloads, reloadRefused, catalogInfo,
+		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, reloads, reloadRefused, catalogInfo,
 	} {
 		out <- d
 	}
@@ -62,6 +69,12 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	state, trouble := s.secrets.State()
 	gauge(ready, oneIf(s.ready.Load()))
 	gauge(storeUp, oneIf(trouble == nil && state != cache.Unreached))
+	f := s.secrets.Freshness()
+	gauge(fresh, oneIf(f.Confirmed))
+	gauge(logLag, f.Lag.Seconds())
+	count(logGaps, f.Gaps)
+	gauge(storeUnsafe, float64(len(f.Unsafe)))
+	gauge(oldestAnswer, time.Duration(stats.Oldest.Load()).Seconds())
 	gauge(catalogInfo, 1, s.catalog.Load().Hash())
 	for _, f := range s.files {
 		count(reloads, f.loads.Load(), f.name, "loaded")

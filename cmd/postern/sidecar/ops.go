@@ -30,17 +30,23 @@ type readiness struct {
 	Store    string   `json:"store"`
 	Catalog  string   `json:"catalog"` // hash
 	Keys     []string `json:"keys"`    // ids, the minting one first
+	Fresh    bool     `json:"fresh"`   // secrets in memory are used without asking the store
 	Problems []string `json:"problems"`
 }
 
 func (s *sidecar) serveReadyz(w http.ResponseWriter, _ *http.Request) {
 	state, trouble := s.secrets.State()
+	fresh := s.secrets.Freshness()
 	body := readiness{
 		Ready: s.ready.Load(), Store: state.String(), Catalog: s.catalog.Load().Hash(), Keys: s.Store.Keyring().KeyIDs(), Problems: []string{},
 	}
 	if trouble != nil {
 		body.Problems = append(body.Problems, trouble.Error())
 	}
+	if fresh.Trouble != nil {
+		body.Problems = append(body.Problems, fresh.Trouble.Error())
+	}
+	body.Fresh, body.Problems = fresh.Confirmed, append(body.Problems, fresh.Unsafe...)
 	for _, f := range s.files {
 		if why := f.refused.Load(); why != nil {
 			body.Problems = append(body.Problems, *why)

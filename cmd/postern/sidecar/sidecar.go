@@ -5,6 +5,7 @@ package sidecar
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -65,6 +66,8 @@ type sidecar struct {
 	files   []*file
 	hangUp  chan os.Signal
 	ready   atomic.Bool // once true, true to the end
+
+	logged string // the freshness and the unsafe settings that were logged last; of watchStore alone
 }
 
 // Run serves until ctx ends, then lets checks under way finish. It fails where
@@ -75,7 +78,9 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &sidecar{Options: o, secrets: cache.New(o.Store, o.Cache), hangUp: make(chan os.Signal, 1)}
+	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1)}
+	o.Cache.Catalog = func() string { return s.catalog.Load().Hash() }
+	s.secrets = cache.New(o.Store, o.Cache)
 	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
@@ -98,6 +103,9 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	s.look(ctx)
+	if err := s.secrets.Begin(ctx); err != nil { // Follow does it when the store is there
+		o.Log.Warn("the store's changes cannot be followed yet", slog.Any("error", err))
+	}
 	if ctx.Err() != nil { // told to end already: the sockets stay whose they are
 		return nil
 	}
@@ -110,6 +118,8 @@ func Run(ctx context.Context, o Options) error {
 // serve serves on all listeners until ctx ends or one of them fails.
 func (s *sidecar) serve(ctx context.Context, ops *listener, listeners []*listener) error {
 	group, ctx := errgroup.WithContext(ctx)
+	following, leave := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
+	defer leave()
 	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
 	if ops != nil {
@@ -121,8 +131,10 @@ func (s *sidecar) serve(ctx context.Context, ops *listener, listeners []*listene
 	group.Go(func() error {
 		<-ctx.Done()
 		s.drain()
+		leave()
 		return opsServer.Close()
 	})
+	group.Go(func() error { s.secrets.Follow(following); return nil })
 	group.Go(func() error { s.watchStore(ctx); return nil })
 	group.Go(func() error { s.watchFiles(ctx); return nil })
 	s.Log.Info("serving", slog.Any("listen", s.Listen), slog.String("ops", s.Ops), slog.String("store", s.StoreName),
@@ -158,6 +170,7 @@ func (s *sidecar) watchStore(ctx context.Context) {
 		select {
 		case <-time.After(pause):
 			s.look(ctx)
+			s.logFreshness()
 		case <-ctx.Done():
 			return
 		}
@@ -181,4 +194,19 @@ func (s *sidecar) look(ctx context.Context) {
 		envoy.SetServing(s.health)
 		s.Log.Info("ready")
 	}
+}
+
+// logFreshness logs when secrets begin or cease to be confirmed, and when
+// Redis's settings become unsafe.
+func (s *sidecar) logFreshness() {
+	f := s.secrets.Freshness()
+	level, state := slog.LevelInfo, fmt.Sprint(f.Confirmed, f.Unsafe)
+	if state == s.logged {
+		return
+	}
+	s.logged = state
+	if !f.Confirmed || len(f.Unsafe) > 0 {
+		level = slog.LevelWarn
+	}
+	s.Log.Log(context.Background(), level, "freshness", slog.Bool("confirmed", f.Confirmed), slog.Any("unsafe", f.Unsafe), slog.Any("error", f.Trouble))
 }

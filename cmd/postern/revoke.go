@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+// revokeFlags are the flags of commands that delete.
+type revokeFlags struct {
+	replicas *string
+	wait     *time.Duration
+}
+
+func (c *call) revokeFlags() revokeFlags {
+	return revokeFlags{
+		replicas: c.flags.String("replicas", "all", "`N` replicas that must have the deletion: a number, or all that the master knows"),
+		wait:     c.flags.Duration("wait", 2*time.Second, "how long to wait for sidecars to apply it"),
+	}
+}
+
+// count is the number of replicas as the store takes it.
+func (f revokeFlags) count() (int, error) {
+	if *f.replicas == "all" {
+		return store.AllReplicas, nil
+	}
+	var n int
+	if _, err := fmt.Sscanf(*f.replicas+"\n", "%d\n", &n); err != nil || n < 0 {
+		return 0, usagef("--replicas %q is no number: write 0, 1, 2 or all", *f.replicas)
+	}
+	return n, nil
+}
+
+// appliedForm is how far the sidecars have applied a deletion.
+type appliedForm struct {
+	Applied      int           `json:"applied"`
+	Known        int           `json:"known"` // sidecars that run, or may still
+	Milliseconds int64         `json:"milliseconds"`
+	Late         []sidecarForm `json:"late"`
+}
+
+type sidecarForm struct {
+	Name      string    `json:"name"`
+	Seen      time.Time `json:"seen"`
+	StoppedBy time.Time `json:"stopped_by"` // by then it has stopped using what was deleted, wherever it is
+}
+
+// awaitApplied waits until the sidecars have applied a deletion that began at
+// a moment.
+func (c *call) awaitApplied(s *store.Store, d store.Deletion, f revokeFlags, begun time.Time) (appliedForm, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, *f.wait)
+	defer cancel()
+	applied, late, err := s.AwaitApplied(ctx, d.Announced)
+	if err != nil {
+		return appliedForm{}, fmt.Errorf("it is deleted; ask the sidecars whether they have applied that: %w", err)
+	}
+	form := appliedForm{Applied: len(applied), Known: len(applied) + len(late), Milliseconds: time.Since(begun).Milliseconds(), Late: []sidecarForm{}}
+	for _, sidecar := range late {
+		form.Late = append(form.Late, sidecarForm{sidecar.Name, sidecar.Seen, sidecar.StoppedBy()})
+	}
+	return form, nil
+}
+
+func (c *call) printApplied(a appliedForm) {
+	if a.Known == 0 {
+		fmt.Fprintln(c.Stdout, "no sidecar runs")
+		return
+	}
+	fmt.Fprintf(c.Stdout, "applied by %d of %d sidecars in %d ms\n", a.Applied, a.Known, a.Milliseconds)
+	for _, l := range a.Late {
+		fmt.Fprintf(c.Stdout, "%s has not said so: it was last heard of at %s, and must have stopped by %s\n",
+			l.Name, l.Seen.Format(time.RFC3339), l.StoppedBy.Format(time.RFC3339))
+	}
+}
+
+// deleteFirst deletes the first of ids that the store has.
+func (c *call) deleteFirst(s *store.Store, ids []string, f revokeFlags, asJSON bool) error {
+	replicas, err := f.count()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		begun := time.Now()
+		deletion, err := s.Delete(c.ctx, id, replicas)
+		if authz.ReasonOf(err) == authz.Unknown {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		applied, err := c.awaitApplied(s, deletion, f, begun)
+		if err != nil {
+			return err
+		}
+		if tombstone := deletion.Tombstones[0]; asJSON {
+			return c.printJSON(map[string]any{"id": id, "merchant": tombstone.Merchant, "deleted_at": tombstone.DeletedAt, "sidecars": applied})
+		}
+		fmt.Fprintf(c.Stdout, "secret %s is deleted\n", id)
+		c.printApplied(applied)
+		return nil
+	}
+	return noSuchSecret(strings.Join(ids, " or "))
+}
