@@ -122,7 +122,10 @@ func (s *Store) setNew(ctx context.Context, id string, sealed []byte) error {
 	if set {
 		return nil
 	}
-	if there, err := s.client.Get(ctx, secretKey(id)).Bytes(); err != nil || !bytes.Equal(there, sealed) {
+	switch there, err := s.client.Get(ctx, secretKey(id)).Bytes(); {
+	case err != nil:
+		return fmt.Errorf("store secret %s: %w", id, unavailable(err))
+	case !bytes.Equal(there, sealed):
 		return fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", id)
 	}
 	return nil

@@ -20,12 +20,14 @@ const (
 func merchantKey(merchant string) string { return "postern:merchant:" + merchant }
 
 // enlist puts a secret on its merchant's list, unless the merchant is closed.
-// A legacy secret also takes the legacy field, if that is still what it was:
-// so that two at once cannot both become the merchant's first.
+// A legacy secret also takes the legacy field, if that is still what it was, or
+// already what this makes it, where a client sent the script again: so that two
+// at once cannot both become the merchant's first.
 var enlist = redis.NewScript(`
 if redis.call('HEXISTS', KEYS[1], 'closed') == 1 then return 'closed' end
 if ARGV[2] == 'legacy' then
-  if (redis.call('HGET', KEYS[1], 'legacy') or '') ~= ARGV[3] then return 'changed' end
+  local is = redis.call('HGET', KEYS[1], 'legacy') or ''
+  if is ~= ARGV[3] and is ~= ARGV[4] then return 'changed' end
   redis.call('HSET', KEYS[1], 'legacy', ARGV[4])
 end
 redis.call('HSET', KEYS[1], 'open', '', ARGV[1], '')

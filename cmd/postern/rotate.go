@@ -80,10 +80,7 @@ func (c *call) latest(s *store.Store, secret *authz.Secret, file string) error {
 	if err != nil {
 		return err
 	}
-	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description}
-	for _, choice := range secret.Form().Permissions {
-		draft.Permissions = append(draft.Permissions, choice)
-	}
+	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description, Permissions: secret.Form().Permissions}
 	fresh, err := draft.Secret(catalog, secret.CreatedAt)
 	if err != nil {
 		return fmt.Errorf("nothing was stored:\n%w", err)
