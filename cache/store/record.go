@@ -61,18 +61,26 @@ func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID
 	if !ok {
 		return "", fmt.Errorf("%s has no MAC by a key of ours: it was changed, moved, or sealed under a key that is not here", name)
 	}
-	if err := json.Unmarshal(stored[:i], value); err != nil {
+	decoder := json.NewDecoder(bytes.NewReader(stored[:i]))
+	decoder.DisallowUnknownFields() // a restriction that is not known must not be left out
+	if err := decoder.Decode(value); err != nil {
 		return keyID, fmt.Errorf("decode %s: %w", name, err)
 	}
 	return keyID, nil
 }
 
+// encodeRecord is a secret as it is stored. What could not be read back is not
+// written.
 func encodeRecord(keys *authz.Keyring, s *authz.Secret) ([]byte, error) {
-	return sealJSON(keys, secretKey(s.ID), record{
+	r := record{
 		Version: recordVersion, ID: s.ID, Merchant: s.Merchant, Description: s.Description, Redacted: s.Redacted,
 		CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, AllowIPs: s.AllowIPs, Catalog: s.Catalog,
 		Unrestricted: s.Unrestricted, Grants: s.Grants, DeletedAt: s.DeletedAt,
-	})
+	}
+	if err := r.check(s.ID); err != nil {
+		return nil, fmt.Errorf("encode secret %s: %w", s.ID, err)
+	}
+	return sealJSON(keys, secretKey(s.ID), r)
 }
 
 // decodeRecord reads a stored record. What is wrong with one makes an error

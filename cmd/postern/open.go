@@ -22,6 +22,9 @@ import (
 // commandTimeout bounds one step of a command that reaches the store.
 const commandTimeout = 5 * time.Second
 
+// poolSize is how many look-ups may be under way: a cold start has many.
+const poolSize = 32
+
 // storeFlags are the flags of commands that reach the store.
 type storeFlags struct {
 	redis, ca, keyFile *string
@@ -71,7 +74,7 @@ func (c *call) open(f storeFlags) (*store.Store, io.Closer, error) {
 }
 
 func connect(f storeFlags, timeout time.Duration) (redis.UniversalClient, error) {
-	client, err := store.Connect(store.Options{URL: *f.redis, CAFile: *f.ca, Timeout: timeout})
+	client, err := store.Connect(store.Options{URL: *f.redis, CAFile: *f.ca, Timeout: timeout, PoolSize: poolSize})
 	if err != nil {
 		return nil, usageError{fmt.Errorf("--redis: %w", err)}
 	}
