@@ -18,6 +18,17 @@ type breaker struct {
 	next     time.Time  // of the next probe, once there are enough failures
 }
 
+// breakers has a breaker for each master of the store, by address.
+type breakers struct{ all sync.Map }
+
+func (b *breakers) of(master string) *breaker {
+	one, ok := b.all.Load(master)
+	if !ok {
+		one, _ = b.all.LoadOrStore(master, &breaker{})
+	}
+	return one.(*breaker)
+}
+
 // allow reports whether the store may be asked now.
 func (b *breaker) allow() bool {
 	b.mu.Lock()

@@ -40,7 +40,7 @@ type Secrets struct {
 	timeout  time.Duration
 	shards   [shardCount]shard
 	unknown  unknowns
-	breaker  breaker
+	breakers breakers
 	trust    trust
 	fresh    freshness
 	follower follower
@@ -132,7 +132,8 @@ func (c *Secrets) readStranger(t authz.Lookup, client netip.Addr) (*authz.Secret
 
 // read reads a secret from the store. seen tells that it was there before.
 func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
-	if !c.breaker.allow() {
+	breaker := c.breakers.of(c.store.Master(t.Digests[0].ID()))
+	if !breaker.allow() {
 		return nil, authz.StoreUnavailable
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
@@ -141,12 +142,12 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	secret, err := c.readAny(ctx, t, seen)
 	switch reason := authz.ReasonOf(err); {
 	case errors.Is(err, errDistrust): // it answered
-		c.breaker.succeeded()
+		breaker.succeeded()
 	case reason == authz.StoreUnavailable || reason == authz.Internal:
 		c.Stats.ReadErrors.Add(1)
-		c.breaker.failed()
+		breaker.failed()
 	default:
-		c.breaker.succeeded()
+		breaker.succeeded()
 		c.remember(t, reason)
 	}
 	return secret, err

@@ -38,6 +38,22 @@ func (s *Store) master(ctx context.Context, key string) (*redis.Client, error) {
 	return nil, fmt.Errorf("find the master of %s: client of type %T: %w", key, s.client, authz.Internal)
 }
 
+// Master names the master that keeps a secret, for telling the masters of a
+// Cluster apart: "" where there is only one, or where it is not known.
+func (s *Store) Master(id string) string {
+	cluster, ok := s.client.(*redis.ClusterClient)
+	if !ok {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond) // it is known, or not: no reading of slots
+	defer cancel()
+	master, err := cluster.MasterForKey(ctx, secretKey(id))
+	if err != nil {
+		return ""
+	}
+	return master.Options().Addr
+}
+
 // pinned lets do work on one connection to the master that keeps a key: WAIT
 // counts the writes of its own connection only.
 func (s *Store) pinned(ctx context.Context, key string, do func(*redis.Conn) error) error {
