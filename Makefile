@@ -29,6 +29,10 @@ test: envoy redis compiler lint ## all tests, on real Envoy and Redis; with the 
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
 
+.PHONY: faults
+faults: envoy redis ## what faults of the store and restarts do to requests, measured: some ten minutes
+	POSTERN_FAULTS=long go test -count=1 -parallel 1 -timeout 30m -run Faults -v ./cmd/postern
+
 .PHONY: build
 build: ## bin/postern
 	CGO_ENABLED=0 go build -trimpath -o bin/postern ./cmd/postern

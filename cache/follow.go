@@ -30,7 +30,8 @@ type follower struct {
 	reported time.Time      // when the last report was sent that was taken
 	fenced   bool           // the master had a replica: it must have one that follows
 	master   store.Master   // as of the last report
-	trouble  error          // of the last poll or report; nil where both went well
+
+	pollTrouble, reportTrouble error // of the last ones; nil where they went well
 
 	applied chan struct{} // asks for a report at once
 	gaps    atomic.Int64
@@ -85,7 +86,9 @@ func (c *Secrets) poll(ctx context.Context, block time.Duration) error {
 	if err == nil {
 		err = f.verify(ctx, c)
 	}
-	f.fail(err)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pollTrouble = err
 	return err
 }
 
@@ -113,6 +116,18 @@ func (f *follower) jump(c *Secrets, to store.Entry) {
 		f.gaps.Add(1)
 	}
 	f.cursor, f.sequence, f.begun = to.Position, to.Sequence, true
+	c.fresh.gap()
+}
+
+// beginAgain begins with the log of another master: where it had not got all of
+// the log before, other entries stand in the same places.
+func (f *follower) beginAgain(c *Secrets) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.begun {
+		f.gaps.Add(1)
+	}
+	f.begun = false
 	c.fresh.gap()
 }
 
@@ -158,7 +173,8 @@ func (f *follower) apply(c *Secrets, e store.Entry) {
 }
 
 // verify proves freshness where the log's head is the entry last applied. A
-// head before that is another log's: of a master that had not got it all.
+// head before that is another log's: of a master that had not got it all. An
+// empty log may have been another one before, of which nothing was seen.
 func (f *follower) verify(ctx context.Context, c *Secrets) error {
 	asked := time.Now()
 	head, err := c.store.LogHead(ctx)
@@ -169,14 +185,15 @@ func (f *follower) verify(ctx context.Context, c *Secrets) error {
 	switch {
 	case head.Position.Before(at):
 		f.jump(c, head)
-	case head.Position == at && c.mayProve(asked):
+	case head.Position == at && at != (store.Position{}) && c.mayProve(asked):
 		c.fresh.prove(asked)
 	}
 	return nil
 }
 
 // mayProve reports whether the fleet counts this sidecar, the master is one
-// that its replicas follow, and the store is the one that it was.
+// that its replicas follow, its log is followed from its end, and the store is
+// the one that it was.
 func (c *Secrets) mayProve(now time.Time) bool {
 	if _, err := c.trust.get(); errors.Is(err, errReplaced) {
 		return false
@@ -184,14 +201,15 @@ func (c *Secrets) mayProve(now time.Time) bool {
 	f := &c.follower
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return !f.reported.IsZero() && age(f.reported, now) < reportWithin
+	return f.begun && !f.reported.IsZero() && age(f.reported, now) < reportWithin
 }
 
-// fail keeps what went wrong last.
-func (f *follower) fail(err error) {
+// severed reports whether the master owes a proof that a replica follows it:
+// another one may be the master, and know more.
+func (f *follower) severed(now time.Time) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.trouble = err
+	return f.fenced && age(f.reported, now) >= reportWithin
 }
 
 // reportOn reports every second, and when changes were applied.
@@ -227,16 +245,17 @@ func (c *Secrets) report(ctx context.Context) error {
 	}
 	sent := time.Now()
 	master, err := c.store.Report(ctx, r, fenced)
+	f.mu.Lock()
+	f.reportTrouble = err
+	if err == nil {
+		f.reported, f.master, f.fenced = sent, master, f.fenced || master.Replicas > 0
+	}
+	f.mu.Unlock()
 	if err != nil {
-		f.fail(err)
 		return err
 	}
-	f.mu.Lock()
-	f.reported, f.master, f.fenced = sent, master, f.fenced || master.Replicas > 0
-	f.mu.Unlock()
-	if before.RunID != "" && before.RunID != master.RunID {
-		f.gaps.Add(1)
-		c.fresh.gap()
+	if before.RunID != master.RunID {
+		f.beginAgain(c)
 	}
 	return nil
 }

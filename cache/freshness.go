@@ -1,6 +1,7 @@
 package cache
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type freshness struct {
 	ended   map[uint64]time.Time // when each earlier generation was last proved
 	count   uint64               // of changes seen
 	changed map[key]uint64       // the last count at which each was among them
+	dropped uint64               // the count up to which changed has forgotten all
 }
 
 func (f *freshness) proof() proof {
@@ -67,7 +69,7 @@ func (f *freshness) change(k key) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.changed == nil || len(f.changed) >= keptChanges {
-		f.changed = map[key]uint64{} // see void
+		f.changed, f.dropped = map[key]uint64{}, f.count
 	}
 	f.count++
 	f.changed[k] = f.count
@@ -91,7 +93,7 @@ func (f *freshness) mark() mark {
 func (f *freshness) void(m mark, k key) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.changed[k] > m.count || f.count-m.count >= keptChanges || f.proof().generation != m.generation
+	return f.changed[k] > m.count || f.dropped > m.count || f.proof().generation != m.generation
 }
 
 // confirmed reports whether the log has proved lately that nothing is unseen.
@@ -106,7 +108,8 @@ func (f *freshness) covers(e entry, now time.Time) bool {
 	return e.generation == p.generation && !p.at.IsZero() && age(p.at, now) < f.lagLimit && age(e.read, now) < e.reread()
 }
 
-// lastTrue is the last moment at which an entry was known to be true.
+// lastTrue is the last moment at which an entry was known to be true. The log
+// says so for as long only as the entry need not be read again in any case.
 func (f *freshness) lastTrue(e entry) time.Time {
 	at := f.proof().at
 	if p := f.proof(); e.generation != p.generation {
@@ -114,10 +117,13 @@ func (f *freshness) lastTrue(e entry) time.Time {
 		at = f.ended[e.generation]
 		f.mu.Unlock()
 	}
-	if at.After(e.read) && age(e.read, at) < e.reread() {
+	switch {
+	case !at.After(e.read):
+		return e.read
+	case age(e.read, at) < e.reread():
 		return at
 	}
-	return e.read
+	return e.read.Add(e.reread())
 }
 
 // age is how long ago a moment was. It is the longer of what the monotonic
@@ -147,7 +153,7 @@ func (c *Secrets) Freshness() Freshness {
 	defer c.follower.mu.Unlock()
 	f.Unsafe = c.follower.master.Unsafe
 	if !f.Confirmed {
-		f.Trouble = c.follower.trouble
+		f.Trouble = errors.Join(c.follower.pollTrouble, c.follower.reportTrouble)
 	}
 	return f
 }

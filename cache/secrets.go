@@ -164,7 +164,7 @@ func (c *Secrets) readAny(ctx context.Context, t authz.Lookup, seen bool) (*auth
 	if t.Minted || seen {
 		return nil, fmt.Errorf("read secret %s: %w", t.Digests[0].ID(), authz.RecordMissing)
 	}
-	return nil, c.trust.believe(ctx, c.store)
+	return nil, c.believe(ctx)
 }
 
 // remember keeps for a moment that a read found no secret, and counts what

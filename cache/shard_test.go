@@ -4,51 +4,59 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern/postern/authz"
 )
 
+// one is the look-up of a token that was minted here.
+var one = authz.Lookup{Digests: []authz.Digest{{1}}, Minted: true}
+
 // read is the read of a flight that finds a secret of this merchant.
-func read(merchant string) func() (*authz.Secret, error) {
-	return func() (*authz.Secret, error) { return authz.NewSecret(authz.Secret{Merchant: merchant}), nil }
+func read(l authz.Lookup, merchant string) func() (*authz.Secret, error) {
+	return func() (*authz.Secret, error) {
+		return authz.NewSecret(authz.Secret{ID: l.Digests[0].ID(), Merchant: merchant}), nil
+	}
 }
 
 func TestPanicDenies(t *testing.T) {
-	s := newShard(100)
-	d := authz.Digest{1}
-	secret, err := s.fill(t.Context(), d, func() (*authz.Secret, error) { panic("a fault of ours") })
+	c := New(nil, Options{})
+	secret, err := c.fill(t.Context(), one, func() (*authz.Secret, error) { panic("a fault of ours") })
 	if secret != nil || !errors.Is(err, authz.Internal) || !strings.Contains(err.Error(), "a fault of ours") {
 		t.Errorf("fill that panics = %v, %v, want an internal error that tells it", secret, err)
 	}
-	if len(s.flights) != 0 || s.len() != 0 {
+	if s := c.shard(keyOf(one.Digests[0])); len(s.flights) != 0 || s.len() != 0 {
 		t.Errorf("flights, kept = %d, %d after a panic, want none", len(s.flights), s.len())
 	}
-	if secret, err := s.fill(t.Context(), d, read("m")); err != nil || secret.Merchant != "m" {
+	if secret, err := c.fill(t.Context(), one, read(one, "m")); err != nil || secret.Merchant != "m" {
 		t.Errorf("fill after a panic = %v, %v, want the secret", secret, err)
 	}
 }
 
 // One that missed before a read ended, and asks after it, has no need of
-// another.
+// another, where the log is confirmed.
 func TestFillLooksAgain(t *testing.T) {
-	s := newShard(100)
-	d := authz.Digest{1}
-	if _, err := s.fill(t.Context(), d, read("first")); err != nil {
+	c := New(nil, Options{LagLimit: time.Hour})
+	c.fresh.prove(time.Now())
+	if _, err := c.fill(t.Context(), one, read(one, "first")); err != nil {
 		t.Fatal(err)
 	}
-	if secret, err := s.fill(t.Context(), d, read("second")); err != nil || secret.Merchant != "first" {
+	if secret, err := c.fill(t.Context(), one, read(one, "second")); err != nil || secret.Merchant != "first" {
 		t.Errorf("second fill = %v, %v, want what the first one read", secret, err)
+	}
+	c.fresh.gap()
+	if secret, err := c.fill(t.Context(), one, read(one, "third")); err != nil || secret.Merchant != "third" {
+		t.Errorf("control: fill after a gap = %v, %v, want what it read", secret, err)
 	}
 }
 
 func TestFailureIsNotKept(t *testing.T) {
-	s := newShard(100)
-	d := authz.Digest{1}
+	c := New(nil, Options{})
 	fail := func() (*authz.Secret, error) { return nil, authz.RecordMissing }
-	if _, err := s.fill(t.Context(), d, fail); !errors.Is(err, authz.RecordMissing) {
+	if _, err := c.fill(t.Context(), one, fail); !errors.Is(err, authz.RecordMissing) {
 		t.Errorf("fill that fails = %v, want %v", err, authz.RecordMissing)
 	}
-	if secret, err := s.fill(t.Context(), d, read("m")); err != nil || secret.Merchant != "m" {
+	if secret, err := c.fill(t.Context(), one, read(one, "m")); err != nil || secret.Merchant != "m" {
 		t.Errorf("fill after a failure = %v, %v, want the secret", secret, err)
 	}
 }
@@ -69,21 +77,21 @@ func TestSizeIsBounded(t *testing.T) {
 			t.Fatal(err)
 		}
 		l := authz.Lookup{Digests: []authz.Digest{d}, Minted: true}
-		if _, err := c.shard(l).fill(t.Context(), d, read("m")); err != nil {
+		if _, err := c.fill(t.Context(), l, read(l, "m")); err != nil {
 			t.Fatal(err)
 		}
 		if i < 10 || i >= 3*size-10 {
 			digests = append(digests, d)
 		}
 		for _, d := range digests[:min(5, len(digests))] { // five are in use all the time
-			c.shard(authz.Lookup{Digests: []authz.Digest{d}}).get(d)
+			c.shard(keyOf(d)).get(keyOf(d))
 		}
 	}
 	if got := c.Len(); got < size || got > size*9/8+8*shardCount {
 		t.Errorf("kept = %d, want %d or an eighth more", got, size)
 	}
 	for i, d := range digests {
-		_, kept := c.shard(authz.Lookup{Digests: []authz.Digest{d}}).get(d)
+		_, kept := c.shard(keyOf(d)).get(keyOf(d))
 		if used := i < 5 || i >= 10; kept != used {
 			t.Errorf("digest %d is kept: %v, want %v", i, kept, used)
 		}

@@ -54,15 +54,21 @@ var errReplaced = errors.New("the store's epoch is not the one this process firs
 var errDistrust = errors.New("the store's word that it has no such secret is not taken")
 
 // look reads the epoch. It returns what it makes of it, and not what another
-// look, which may have begun earlier, makes of it meanwhile.
-func (t *trust) look(ctx context.Context, s *store.Store) (State, error) {
-	epoch, err := s.Epoch(ctx)
+// look, which may have begun earlier, makes of it meanwhile. What was read
+// before the store was replaced must be read again.
+func (c *Secrets) look(ctx context.Context) (State, error) {
+	epoch, err := c.store.Epoch(ctx)
+	t := &c.trust
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch {
 	case t.state == Ready:
 		if err == nil && epoch != t.epoch {
 			err = errReplaced
+			if !errors.Is(t.last, errReplaced) {
+				c.follower.gaps.Add(1)
+				c.fresh.gap()
+			}
 		}
 	case errors.Is(err, store.ErrForeign):
 		t.state = Foreign
@@ -76,10 +82,10 @@ func (t *trust) look(ctx context.Context, s *store.Store) (State, error) {
 }
 
 // believe is what a nil of the store means for a token minted elsewhere:
-// authz.Unknown while the store is the one that this process first saw. The
-// epoch is read after the nil.
-func (t *trust) believe(ctx context.Context, s *store.Store) error {
-	state, err := t.look(ctx, s)
+// authz.Unknown while the store is the one that this process first saw, and its
+// master the one that its replicas follow. The epoch is read after the nil.
+func (c *Secrets) believe(ctx context.Context) error {
+	state, err := c.look(ctx)
 	switch {
 	case authz.ReasonOf(err) == authz.StoreUnavailable:
 		return err
@@ -87,6 +93,8 @@ func (t *trust) believe(ctx context.Context, s *store.Store) error {
 		return fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, err)
 	case state != Ready:
 		return fmt.Errorf("%w: %w: %v", authz.StoreUnavailable, errDistrust, state)
+	case c.follower.severed(time.Now()):
+		return fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, store.ErrUnfollowed)
 	}
 	return authz.Unknown
 }
@@ -112,11 +120,7 @@ func (c *Secrets) Trusted() bool {
 func (c *Secrets) Look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	_, before := c.trust.get()
-	if _, err := c.trust.look(ctx, c.store); errors.Is(err, errReplaced) && !errors.Is(before, errReplaced) {
-		c.follower.gaps.Add(1)
-		c.fresh.gap()
-	}
+	_, _ = c.look(ctx) // State tells it
 }
 
 // firstEpoch is the store's epoch as this process first saw it; "" before.

@@ -63,6 +63,17 @@ func (w world) cached(o Options) *Secrets {
 	return c
 }
 
+// confirmed is a cache that has also found the log's end: what it reads from
+// now on is used without I/O for the lag limit.
+func (w world) confirmed(o Options) *Secrets {
+	w.t.Helper()
+	c := w.cached(o)
+	if err := c.Begin(w.t.Context()); err != nil || !c.Freshness().Confirmed {
+		w.t.Fatalf("Begin = %v, freshness %+v, want it confirmed", err, c.Freshness())
+	}
+	return c
+}
+
 // legacy makes a merchant with its legacy secret.
 func (w world) legacy(merchant string) (authz.Lookup, *authz.Secret) {
 	w.t.Helper()
@@ -135,6 +146,7 @@ type bubble struct {
 	gets  atomic.Int64 // GETs that the server saw
 	delay atomic.Int64 // nanoseconds that each takes
 	fails atomic.Bool  // each is answered with an error
+	down  atomic.Bool  // likewise every other command
 	busy  atomic.Int64 // GETs under way
 	peak  atomic.Int64 // the most of them there ever were
 }
@@ -165,17 +177,18 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 // meet is what befalls a command before the server carries it out.
 func (b *bubble) meet(peer *server.Peer, command string, _ ...string) bool {
 	if command != "GET" {
-		return false
+		return b.down.Load() && refuse(peer)
 	}
 	b.gets.Add(1)
 	b.peak.Store(max(b.peak.Load(), b.busy.Add(1)))
 	defer b.busy.Add(-1)
 	time.Sleep(time.Duration(b.delay.Load()))
-	if b.fails.Load() {
-		peer.WriteError("LOADING Redis is loading the dataset in memory")
-		return true
-	}
-	return false
+	return (b.fails.Load() || b.down.Load()) && refuse(peer)
+}
+
+func refuse(peer *server.Peer) bool {
+	peer.WriteError("LOADING Redis is loading the dataset in memory")
+	return true
 }
 
 // hang has the server answer nothing, or answer again.

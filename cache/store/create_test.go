@@ -146,8 +146,8 @@ func createsOverNothing(t *testing.T, w *world) {
 		admin := w.other(w.Keyring())
 		w.meddle(func(cmd redis.Cmder, next func() error) error {
 			if deleted && storesRecord(cmd) {
-				if ids, err := admin.DeleteMerchant(t.Context(), merchant, AllReplicas); err != nil || len(ids) != 2 {
-					t.Errorf("DeleteMerchant = %v, %v, want the finished and the unfinished secret", ids, err)
+				if d, err := admin.DeleteMerchant(t.Context(), merchant, AllReplicas); err != nil || len(d.Tombstones) != 2 {
+					t.Errorf("DeleteMerchant = %v, %v, want the finished and the unfinished secret", d, err)
 				}
 			}
 			return next()
@@ -216,8 +216,8 @@ func createsTwiceSent(t *testing.T, w *world) {
 	if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 		t.Errorf("Delete: %v", err)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(ids) != 1 {
-		t.Errorf("DeleteMerchant = %v, %v, want one secret", ids, err)
+	if deleted, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(deleted.Tombstones) != 1 {
+		t.Errorf("DeleteMerchant = %v, %v, want one secret", deleted, err)
 	}
 	w.meddle(nil)
 	w.same("legacy secrets", w.listed("other"), []string{legacy.ID, next.ID})

@@ -28,10 +28,11 @@ func deletes(t *testing.T, w *world) {
 	_, secret := w.made("m")
 	_, other := w.made("m")
 	begun := time.Now().Truncate(time.Millisecond)
-	tombstone, err := w.Delete(t.Context(), secret.ID, AllReplicas)
-	if err != nil {
-		t.Fatal(err)
+	deletion, err := w.Delete(t.Context(), secret.ID, AllReplicas)
+	if err != nil || len(deletion.Tombstones) != 1 {
+		t.Fatalf("Delete = %+v, %v, want one tombstone", deletion, err)
 	}
+	tombstone := deletion.Tombstones[0]
 	want := authz.Secret{ID: secret.ID, Merchant: "m", Redacted: secret.Redacted, DeletedAt: tombstone.DeletedAt}
 	got, err := w.Read(t.Context(), secret.ID)
 	if err != nil || got.DeletedAt.Before(begun) || got.DeletedAt.After(time.Now()) {
@@ -45,9 +46,10 @@ func deletes(t *testing.T, w *world) {
 	w.same("List", w.listed("m"), []string{other.ID})
 	before := w.dump()
 	again, err := w.Delete(t.Context(), secret.ID, AllReplicas)
-	if err != nil || !again.DeletedAt.Equal(tombstone.DeletedAt) {
-		t.Errorf("Delete again = %v, %v, want the same tombstone", again, err)
+	if err != nil || !again.Tombstones[0].DeletedAt.Equal(tombstone.DeletedAt) || !deletion.Announced.Before(again.Announced) {
+		t.Errorf("Delete again = %+v, %v, want the same tombstone, announced later than %v", again, err, deletion.Announced)
 	}
+	before[logKey] = w.dump()[logKey] // it is announced again
 	w.unchanged("deleting again", before)
 	if got, err := w.client.PTTL(t.Context(), secretKey(secret.ID)).Result(); got != -1 || err != nil {
 		t.Errorf("time to live of a tombstone = %v, %v, want none (-1)", got, err)
@@ -96,16 +98,16 @@ func closes(t *testing.T, w *world) {
 		t.Fatal(err)
 	}
 	_, other := w.made("other")
-	ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas)
+	deleted, err := w.DeleteMerchant(t.Context(), "m", AllReplicas)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.same("deleted", ids, []string{a.ID, b.ID, c.ID})
+	w.same("deleted", buried(deleted), []string{a.ID, b.ID, c.ID})
 	w.same("List", w.listed("m"), nil)
 	w.same("List of another merchant", w.listed("other"), []string{other.ID})
 	before := w.dump()
-	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(ids) != 0 {
-		t.Errorf("DeleteMerchant again = %v, %v, want nothing to do", ids, err)
+	if deleted, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(deleted.Tombstones) != 0 {
+		t.Errorf("DeleteMerchant again = %v, %v, want nothing to do", deleted, err)
 	}
 	w.unchanged("deleting a merchant again", before)
 	if x, err := w.index(t.Context(), "m"); err != nil || !x.closed || !x.known {
@@ -191,8 +193,8 @@ func deletesBroken(t *testing.T, w *world) {
 		}
 		w.same("List", w.listed("m"), nil)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(w.live()) != 0 {
-		t.Errorf("DeleteMerchant = %v, %v", ids, err)
+	if deleted, err := w.DeleteMerchant(t.Context(), "m", AllReplicas); err != nil || len(w.live()) != 0 {
+		t.Errorf("DeleteMerchant = %v, %v", deleted, err)
 	}
 }
 

@@ -20,25 +20,25 @@ import (
 // engines are the ways to run Redis.
 var engines = []struct {
 	name  string
-	start func(t *testing.T) (url string, masters []*storetest.Server)
+	start func(t *testing.T) (url string, masters, replicas []*storetest.Server)
 }{
-	{"one", func(t *testing.T) (string, []*storetest.Server) {
+	{"one", func(t *testing.T) (string, []*storetest.Server, []*storetest.Server) {
 		s := storetest.Redis(t)
-		return s.URL(), []*storetest.Server{s}
+		return s.URL(), []*storetest.Server{s}, nil
 	}},
-	{"Sentinel", func(t *testing.T) (string, []*storetest.Server) {
+	{"Sentinel", func(t *testing.T) (string, []*storetest.Server, []*storetest.Server) {
 		g := storetest.Sentinel(t)
-		return g.URL(), g.Data[:1]
+		return g.URL(), g.Data[:1], g.Data[1:]
 	}},
-	{"Cluster", func(t *testing.T) (string, []*storetest.Server) {
+	{"Cluster", func(t *testing.T) (string, []*storetest.Server, []*storetest.Server) {
 		g := storetest.Cluster(t)
-		return g.URL(), g.Nodes[:]
+		return g.URL(), g.Nodes[:], nil
 	}},
 }
 
 // behaviours hold on every engine. Each begins with an empty store.
 var behaviours = slices.Concat(createBehaviours, legacyBehaviours, importBehaviours, deleteBehaviours,
-	epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours)
+	epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours, logBehaviours, fleetBehaviours, masterBehaviours)
 
 type behaviour struct {
 	name  string
@@ -49,9 +49,9 @@ func TestOnEveryEngine(t *testing.T) {
 	for _, e := range engines {
 		t.Run(e.name, func(t *testing.T) {
 			t.Parallel()
-			url, masters := e.start(t)
+			url, masters, replicas := e.start(t)
 			for _, b := range behaviours {
-				t.Run(b.name, func(t *testing.T) { b.check(t, newWorld(t, url, masters)) })
+				t.Run(b.name, func(t *testing.T) { b.check(t, newWorld(t, url, masters, replicas)) })
 			}
 		})
 	}
@@ -60,17 +60,18 @@ func TestOnEveryEngine(t *testing.T) {
 // world is an empty store and its servers.
 type world struct {
 	*Store
-	t       *testing.T
-	url     string
-	masters []*storetest.Server
-	act     atomic.Pointer[act] // on the commands of this store's client
+	t        *testing.T
+	url      string
+	masters  []*storetest.Server
+	replicas []*storetest.Server // of the first master
+	act      atomic.Pointer[act] // on the commands of this store's client
 }
 
 // act does what becomes of a command; next has the server carry it out. A
 // script is tried by its hash first, which counts as a command.
 type act func(cmd redis.Cmder, next func() error) error
 
-func newWorld(t *testing.T, url string, masters []*storetest.Server) *world {
+func newWorld(t *testing.T, url string, masters, replicas []*storetest.Server) *world {
 	t.Helper()
 	for _, s := range masters {
 		s.Do("FLUSHALL")
@@ -79,16 +80,20 @@ func newWorld(t *testing.T, url string, masters []*storetest.Server) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, url: url, masters: masters}
+	w := &world{t: t, url: url, masters: masters, replicas: replicas}
 	return w.other(keys)
 }
 
 // other is the same servers' store by another process, which has these keys.
 func (w *world) other(keys *authz.Keyring) *world {
 	w.t.Helper()
-	o := &world{t: w.t, url: w.url, masters: w.masters}
+	o := &world{t: w.t, url: w.url, masters: w.masters, replicas: w.replicas}
 	client := connect(w.t, Options{URL: w.url, Timeout: patient})
-	client.AddHook(o)
+	if cluster, ok := client.(*redis.ClusterClient); ok { // its nodes': the store also pins their connections
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(o) })
+	} else {
+		client.AddHook(o)
+	}
 	o.Store = New(client, keys)
 	return o
 }
@@ -101,7 +106,8 @@ func (w *world) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 func (w *world) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if act := w.act.Load(); act != nil {
+		ours := cmd.Name() != "hello" && cmd.Name() != "cluster" // which the client sends by itself
+		if act := w.act.Load(); act != nil && ours {
 			return (*act)(cmd, func() error { return next(ctx, cmd) })
 		}
 		return next(ctx, cmd)
@@ -173,6 +179,15 @@ func (w *world) dump() map[string]string {
 		}
 	}
 	return all
+}
+
+// buried are the ids of what was deleted.
+func buried(d Deletion) []string {
+	ids := []string{}
+	for _, tombstone := range d.Tombstones {
+		ids = append(ids, tombstone.ID)
+	}
+	return ids
 }
 
 // listed are the ids that a merchant's list shows.

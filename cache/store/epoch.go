@@ -79,6 +79,9 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := s.announce(ctx, "", 0); err != nil { // an empty log proves nothing
+		return err
+	}
 	if err := s.client.SetNX(ctx, epochKey, sealed, 0).Err(); err != nil {
 		return fmt.Errorf("begin the store: %w", unavailable(err))
 	}

@@ -122,8 +122,8 @@ func importsElsewhere(t *testing.T, w *world) {
 	if got := w.listed("first"); len(got) != 1 || got[0] == secret.ID {
 		t.Errorf("List of the first merchant = %v, want its one secret, and not %s", got, secret.ID)
 	}
-	if ids, err := w.DeleteMerchant(t.Context(), "first", AllReplicas); err != nil || len(ids) != 1 {
-		t.Errorf("DeleteMerchant = %v, %v, want one secret", ids, err)
+	if deleted, err := w.DeleteMerchant(t.Context(), "first", AllReplicas); err != nil || len(deleted.Tombstones) != 1 {
+		t.Errorf("DeleteMerchant = %v, %v, want one secret", deleted, err)
 	}
 	w.same("the second merchant's", w.listed("second"), []string{secret.ID})
 }

@@ -22,12 +22,13 @@ const logKey = "{postern}:log"
 const logLength = 100_000
 
 // appendEntry appends an entry with the sequence number after the last one's.
-// Redis's own ids cannot prove that none is missing.
+// Redis's own ids cannot prove that none is missing. After an entry that is not
+// ours the numbers begin anew: what anyone else wrote must not end deleting.
 var appendEntry = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local sequence = 1
-if last then sequence = tonumber(last[2][2]) + 1 end
-return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'sequence', string.format('%d', sequence), 'secret', ARGV[1])`)
+local sequence = last and tonumber(last[2][2]) or 0
+if not (sequence >= 0 and sequence < 2^53) then sequence = 0 end
+return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'sequence', string.format('%d', sequence + 1), 'secret', ARGV[1])`)
 
 // Position is a place in the log: the stream id of an entry. The zero Position
 // is before the first entry.

@@ -1,0 +1,211 @@
+package cache
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+// faults are what befalls a sidecar's commands.
+type faults struct {
+	cut  bool          // none arrives
+	slow time.Duration // the most that the way to the store takes, and the way back
+	deaf bool          // the log's push is lost: reads of it find nothing new
+	mute bool          // reports are refused
+	sick bool          // the server is loading
+	hold chan struct{} // answers wait until it is closed; nil: they do not
+}
+
+// line is the connection of one client, as a hook that never asks Redis.
+type line struct {
+	servers *servers
+	reads   sync.Map // how often each record was read, by key
+	tamper  func(redis.Cmder)
+
+	mu     sync.Mutex // guards what follows
+	random *rand.Rand
+	stuck  *node // a master that is none any more; nil: the master
+	astray time.Time // until when it last was stuck
+	faults faults
+}
+
+func (l *line) DialHook(redis.DialHook) redis.DialHook {
+	return func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no server") }
+}
+
+func (l *line) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(context.Context, []redis.Cmder) error { return errors.New("no pipelines") }
+}
+
+// ProcessHook carries a command to the store, and the answer back.
+func (l *line) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		f, way := l.next()
+		if err := f.travel(ctx, way); err != nil {
+			return err
+		}
+		n, err := l.server(ctx)
+		if err == nil {
+			err = f.carry(ctx, l.servers, n, cmd)
+		}
+		f, way = l.next()
+		if lost := f.travel(ctx, way); lost != nil {
+			return lost
+		}
+		if err == nil && cmd.Name() == "get" && argument(cmd, 1) != epochKey {
+			l.count(argument(cmd, 1)).Add(1)
+		}
+		if l.tamper != nil {
+			l.tamper(cmd)
+		}
+		return err
+	}
+}
+
+// count is how often a record was read.
+func (l *line) count(key string) *atomic.Int64 {
+	n, _ := l.reads.LoadOrStore(key, new(atomic.Int64))
+	return n.(*atomic.Int64)
+}
+
+// next is what befalls the next command, and how long one way takes.
+func (l *line) next() (faults, time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.faults, time.Duration(20_000 + l.random.Int64N(100_000+int64(l.faults.slow)))
+}
+
+// travel is one way of a command.
+func (f faults) travel(ctx context.Context, way time.Duration) error {
+	if f.cut {
+		way = time.Hour
+	}
+	select {
+	case <-time.After(way):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if f.hold != nil {
+		<-f.hold
+	}
+	return nil
+}
+
+func (f faults) carry(ctx context.Context, s *servers, n *node, cmd redis.Cmder) error {
+	switch {
+	case f.sick, f.mute && cmd.Name() == "evalsha":
+		return errors.New("LOADING Redis is loading the dataset in memory")
+	case f.deaf && cmd.Name() == "xread":
+		return cmp.Or(f.travel(ctx, patience(cmd)), error(redis.Nil))
+	}
+	return s.do(ctx, n, cmd)
+}
+
+// server is where the line leads. A context may hold an operator's work to the
+// server that it began on.
+func (l *line) server(ctx context.Context) (*node, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.servers.mu.Lock()
+	defer l.servers.mu.Unlock()
+	if run, ok := ctx.Value(heldTo{}).(string); ok && run != l.servers.master.runID {
+		return nil, errors.New("connection reset by peer")
+	}
+	if l.stuck != nil {
+		return l.stuck, nil
+	}
+	return l.servers.master, nil
+}
+
+type heldTo struct{}
+
+// strayed is the last moment at which the line led to an old master.
+func (l *line) strayed() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stuck != nil {
+		l.astray = time.Now()
+	}
+	return l.astray
+}
+
+// befall changes what befalls a line.
+func (l *line) befall(do func(*line)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do(l)
+}
+
+// newLine is a client's line, and the store as it sees it.
+func newLine(s *servers, keys *authz.Keyring, random *rand.Rand) (*line, *store.Store) {
+	l := &line{servers: s, random: random}
+	client := redis.NewClient(&redis.Options{
+		Addr: "none", MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	client.AddHook(l)
+	return l, store.New(client, keys)
+}
+
+// member is a sidecar of a history.
+type member struct {
+	*line
+	name     string
+	secrets  *Secrets
+	maxStale time.Duration // as the model has it
+	stop     context.CancelFunc
+	done     sync.WaitGroup
+}
+
+// start starts a sidecar as cmd/postern does.
+func start(name string, s *servers, keys *authz.Keyring, o Options, random *rand.Rand, tamper tamper) *member {
+	m := &member{name: name, maxStale: o.MaxStale}
+	var st *store.Store
+	m.line, st = newLine(s, keys, random)
+	if tamper.options != nil {
+		tamper.options(&o)
+	}
+	o.Name = name
+	m.secrets = New(st, o)
+	if tamper.answer != nil {
+		m.tamper = func(cmd redis.Cmder) { tamper.answer(m, cmd) }
+	}
+	var ctx context.Context
+	ctx, m.stop = context.WithCancel(context.Background())
+	m.done.Go(func() {
+		m.secrets.Look(ctx)
+		_ = m.secrets.Begin(ctx) // Follow does it when the store is there
+		m.done.Go(func() { m.secrets.Follow(ctx) })
+		for ctx.Err() == nil {
+			sleep(ctx, time.Second)
+			m.secrets.Look(ctx)
+		}
+	})
+	return m
+}
+
+// find asks for a token.
+func (m *member) find(f *fact) answer {
+	a := answer{m: m, from: time.Now()}
+	reads := m.count(recordKey(f.lookup))
+	before := reads.Load()
+	a.secret, a.err = m.secrets.Find(context.Background(), f.lookup, here)
+	a.to, a.read = time.Now(), reads.Load() > before
+	return a
+}
+
+// tamper turns a guard off: by what the sidecar is told.
+type tamper struct {
+	options func(*Options)
+	answer  func(*member, redis.Cmder)
+}

@@ -1,0 +1,353 @@
+package cache
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
+)
+
+// join starts a sidecar.
+func (h *history) join() {
+	h.started++
+	m := start(fmt.Sprint("sidecar", h.started), h.servers, h.keys, h.options, h.fork(), h.tamper)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.members = append(h.members, m)
+	h.note("%s starts", m.name)
+}
+
+// operate is an operator's context: of work that a crash of the server ends.
+func (h *history) operate() (context.Context, context.CancelFunc) {
+	h.servers.mu.Lock()
+	defer h.servers.mu.Unlock()
+	ctx := context.WithValue(context.Background(), heldTo{}, h.servers.master.runID)
+	return context.WithTimeout(ctx, 2*time.Second)
+}
+
+// create makes a secret, or imports it.
+func (h *history) create() {
+	ctx, cancel := h.operate()
+	defer cancel()
+	secret := authz.Secret{Merchant: "m", Grants: []authz.Grant{{Permission: "get"}}}
+	text := fmt.Sprintf("imported-token-%08d", len(h.facts))
+	var token authz.Token
+	var err error
+	if h.random.IntN(2) == 0 {
+		token, _, err = h.admin.Create(ctx, secret)
+	} else if _, err = h.admin.Import(ctx, secret, sha256.Sum256([]byte(text))); err == nil {
+		token, _ = authz.ParseToken(text)
+	}
+	if err != nil {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.note("create: %v", err)
+		return
+	}
+	h.add(token).live = time.Now()
+}
+
+// invent adds tokens that were never made.
+func (h *history) invent() {
+	minted, _, err := h.keys.Mint()
+	if err != nil {
+		panic(err)
+	}
+	foreign, _ := authz.ParseToken("invented-token-00000000")
+	h.add(minted)
+	h.add(foreign)
+}
+
+func (h *history) add(token authz.Token) *fact {
+	l, _ := h.keys.Lookup(token)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	f := &fact{name: fmt.Sprint("token", len(h.facts)), lookup: l, memories: map[*member]*memory{}}
+	h.facts = append(h.facts, f)
+	h.note("%s minted=%v id=%s", f.name, l.Minted, l.Digests[0].ID())
+	return f
+}
+
+// question asks a sidecar for a token, and judges the answer.
+func (h *history) question(m *member, f *fact) answer {
+	a := m.find(f)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.note("%s on %s since %.4f: %s, read %v", f.name, m.name, a.from.Sub(h.begun).Seconds(), said(a), a.read)
+	if wrong := f.judge(a); wrong != "" {
+		h.wrong(f.name + " on " + m.name + " " + wrong)
+	}
+	return a
+}
+
+func said(a answer) string {
+	switch {
+	case a.err != nil:
+		return a.err.Error()
+	case a.secret.DeletedAt.IsZero():
+		return "found"
+	}
+	return "deleted"
+}
+
+func (h *history) ask() { h.askOf(h.some(), h.pick(anything)) }
+
+func (h *history) askAll() {
+	f := h.pick(anything)
+	for _, m := range h.members {
+		h.askOf(m, f)
+	}
+}
+
+// askOf asks a sidecar, unless it is stopped.
+func (h *history) askOf(m *member, f *fact) {
+	if faults, _ := m.next(); faults.hold == nil {
+		h.work.Go(func() { h.question(m, f) })
+	}
+}
+
+// remove deletes a secret.
+func (h *history) remove() {
+	if f := h.pick(func(f *fact) bool { return !f.live.IsZero() && !f.lost && f.deleted.IsZero() }); f != nil {
+		h.work.Go(func() { h.delete(f) })
+	}
+}
+
+// race asks everyone for a secret while it is deleted.
+func (h *history) race() {
+	f := h.pick(standing)
+	if f == nil {
+		return
+	}
+	for _, m := range h.members {
+		h.askOf(m, f)
+	}
+	time.Sleep(time.Duration(h.random.Int64N(int64(20 * time.Millisecond))))
+	h.work.Go(func() { h.delete(f) })
+}
+
+// rotate makes another secret, and deletes the one before.
+func (h *history) rotate() {
+	h.create()
+	h.remove()
+}
+
+// delete deletes a secret, and holds every sidecar to what the fleet says then.
+func (h *history) delete(f *fact) {
+	ctx, cancel := h.operate()
+	defer cancel()
+	h.mu.Lock()
+	f.doomed = true
+	h.note("delete %s", f.name)
+	h.mu.Unlock()
+	d, err := h.admin.Delete(ctx, f.lookup.Digests[0].ID(), store.AllReplicas)
+	h.mu.Lock()
+	h.note("delete %s: announced at %v, %v", f.name, d.Announced, err)
+	if err == nil && !f.lost {
+		f.deleted = time.Now()
+	}
+	h.mu.Unlock()
+	if err == nil {
+		h.hold(f, d.Announced)
+	}
+}
+
+// hold notes which sidecars the fleet says have applied a deletion, or are gone.
+func (h *history) hold(f *fact, at store.Position) {
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	applied, late, err := h.admin.AwaitApplied(ctx, at)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.note("applied %s: %v, late %v, %v", f.name, names(applied), names(late), err)
+	if err != nil || f.deleted.IsZero() {
+		return
+	}
+	for _, m := range h.members {
+		if slices.Contains(names(applied), m.name) || h.steady && !slices.Contains(names(late), m.name) {
+			f.of(m).applied = time.Now()
+		}
+	}
+}
+
+func names(fleet []store.Sidecar) (all []string) {
+	for _, s := range fleet {
+		all = append(all, s.Name)
+	}
+	return all
+}
+
+// befall has a fault befall a sidecar.
+func (h *history) befall() {
+	m, slow := h.some(), []time.Duration{10 * time.Millisecond, 40 * time.Millisecond, 300 * time.Millisecond}[h.random.IntN(3)]
+	what := h.random.IntN(6)
+	m.befall(func(l *line) {
+		f := &l.faults
+		switch what {
+		case 0:
+			f.cut = true
+		case 1:
+			f.slow = slow
+		case 2:
+			f.deaf = true
+		case 3:
+			f.mute = true
+		case 4:
+			f.sick = true
+		case 5:
+			if f.hold == nil {
+				f.hold = make(chan struct{})
+			}
+		}
+		h.write("%s: fault %s", m.name, [...]string{"cut", "slow", "deaf", "mute", "sick", "stopped"}[what])
+	})
+}
+
+// heal mends a sidecar's line. One that was left with an old master finds the
+// new one.
+func (h *history) heal() { h.mend(h.some()) }
+
+func (h *history) mend(m *member) {
+	m.strayed()
+	m.befall(func(l *line) {
+		if l.faults.hold != nil {
+			close(l.faults.hold)
+		}
+		l.faults, l.stuck = faults{}, nil
+	})
+	h.write("%s: mended", m.name)
+}
+
+// restart ends a sidecar, in order or not, and starts another.
+func (h *history) restart() {
+	i := h.random.IntN(len(h.members))
+	m := h.members[i]
+	if killed := h.random.IntN(2) == 0; killed {
+		m.befall(func(l *line) { l.faults.cut = true })
+	}
+	m.stop()
+	h.work.Go(m.done.Wait)
+	h.mu.Lock()
+	h.members = slices.Delete(slices.Clone(h.members), i, i+1)
+	h.note("%s ends", m.name)
+	h.mu.Unlock()
+	m.befall(func(l *line) {
+		if l.faults.hold != nil {
+			close(l.faults.hold)
+			l.faults.hold = nil
+		}
+	})
+	h.join()
+}
+
+// lag has the replica, or the disk, fall behind, or catch up.
+func (h *history) lag() {
+	yes := h.random.IntN(2) == 0
+	h.servers.lag(yes)
+	h.write("replica lags: %v", yes)
+}
+
+// crash ends the master; its replica takes over, or it starts again with what
+// is on disk. Some sidecars stay with the old one.
+func (h *history) crash() {
+	skew, collide := time.Duration(0), h.random.IntN(2) == 0
+	if h.random.IntN(2) == 0 {
+		skew = time.Duration(h.random.Int64N(int64(4*time.Second))) - 2*time.Second
+		h.steady = false
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.servers.fail(skew, collide)
+	h.note("crash: skew %v, collide %v", skew, collide)
+	for _, m := range h.members {
+		m.befall(func(l *line) {
+			if h.servers.replicated && h.random.IntN(4) == 0 && l.stuck == nil {
+				l.stuck = old
+				h.note("%s stays with the old master", m.name)
+			}
+		})
+	}
+	h.servers.change(func(n *node) {
+		for _, f := range h.facts {
+			record, ok := n.values[recordKey(f.lookup)]
+			h.wrong(f.crash(ok, strings.Contains(record, "deleted_at"), h.servers.replicated))
+		}
+	})
+}
+
+// trim takes the oldest entries from the log, or all.
+func (h *history) trim() {
+	keep := h.random.IntN(4)
+	h.servers.change(func(n *node) {
+		n.write(func(n *node) { n.log = slices.Clone(n.log[max(0, len(n.log)-keep):]) })
+	})
+	h.write("log trimmed to %d", keep)
+}
+
+// clock sets Redis's clock.
+func (h *history) clock() {
+	skew := time.Duration(h.random.Int64N(int64(20*time.Second))) - 10*time.Second
+	h.steady = false
+	h.servers.change(func(n *node) { n.skew = skew })
+	h.write("clock of Redis is off by %v", skew)
+}
+
+// flush empties the store.
+func (h *history) flush() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, f := range h.facts {
+		for _, m := range h.members {
+			if state, _ := m.secrets.State(); state == Ready && standing(f) {
+				f.of(m).sworn = true
+			}
+		}
+		f.lost = f.lost || !f.live.IsZero()
+	}
+	h.servers.change(func(n *node) {
+		n.write(func(n *node) {
+			n.values, n.hashes, n.log, n.last = map[string]string{}, map[string]map[string]string{}, []redis.XMessage{}, [2]int64{}
+		})
+	})
+	h.emptied = true
+	h.note("flush")
+}
+
+// settle mends everything, and demands that all is right after a while.
+func (h *history) settle() {
+	h.servers.lag(false)
+	for _, m := range h.members {
+		h.mend(m)
+	}
+	time.Sleep(3 * time.Second)
+	h.everyone(func(m *member, f *fact) { h.question(m, f) }) // closes the breakers
+	time.Sleep(time.Second)
+	h.everyone(h.demand)
+}
+
+func (h *history) everyone(do func(*member, *fact)) {
+	for _, f := range h.facts {
+		for _, m := range h.members {
+			h.work.Go(func() { do(m, f) })
+		}
+	}
+}
+
+// demand asks for a token, and takes no excuse.
+func (h *history) demand(m *member, f *fact) {
+	a := h.question(m, f)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	refused := standing(f) && a.err != nil
+	allowed := !f.deleted.IsZero() && !f.lost && (a.err != nil || a.secret.DeletedAt.IsZero())
+	if !h.emptied && (refused || allowed) {
+		h.wrong(f.name + " on " + m.name + ", with all mended: " + said(a))
+	}
+}

@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+var masterBehaviours = []behaviour{
+	{"a master tells what it is", inspects},
+	{"a deletion on too few replicas is not done", deletesUnfollowed},
+	{"a deletion waits for a replica that stands still", deletesOnStill},
+	{"a master that must be followed and is not", reportsUnfollowed},
+}
+
+func inspects(t *testing.T, w *world) {
+	master, err := w.Report(t.Context(), Report{Name: "a", Bound: time.Hour}, false)
+	if err != nil || len(master.RunID) != 40 || master.Replicas != len(w.replicas) {
+		t.Errorf("master = %+v, %v, want a run id and %d replicas", master, err, len(w.replicas))
+	}
+	again, err := w.Report(t.Context(), Report{Name: "b", Bound: time.Hour}, false)
+	if err != nil || again.RunID != master.RunID {
+		t.Errorf("master again = %+v, %v, want %s", again, err, master.RunID)
+	}
+	tests := []struct {
+		policy, append string
+		want           []string // each in what is unsafe
+	}{
+		{"noeviction", "yes", nil},
+		{"noeviction", "no", []string{"append-only"}},
+		{"allkeys-lru", "yes", []string{"maxmemory-policy is allkeys-lru"}},
+		{"volatile-ttl", "no", []string{"volatile-ttl", "append-only"}},
+		{"noeviction", "no", []string{"append-only"}}, // as it was
+	}
+	for _, tt := range tests {
+		for _, s := range w.masters {
+			s.Do("CONFIG", "SET", "maxmemory-policy", tt.policy)
+			s.Do("CONFIG", "SET", "appendonly", tt.append)
+		}
+		master, err := w.Report(t.Context(), Report{Name: "a", Bound: time.Hour}, false)
+		if got := strings.Join(master.Unsafe, "\n"); err != nil || len(master.Unsafe) != len(tt.want) || !containsAll(got, tt.want) {
+			t.Errorf("with %s and append-only %s: unsafe %q, %v, want %q", tt.policy, tt.append, got, err, tt.want)
+		}
+	}
+}
+
+func containsAll(text string, parts []string) bool {
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			return false
+		}
+	}
+	return true
+}
+
+// soon is a context in which a wait for replicas is short.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func deletesUnfollowed(t *testing.T, w *world) {
+	n := len(w.replicas)
+	tests := []struct {
+		replicas int
+		done     bool
+	}{{AllReplicas, true}, {0, true}, {n, true}, {n + 1, false}, {n + 5, false}}
+	for i, tt := range tests {
+		merchant := fmt.Sprint("m-", i)
+		_, secret := w.made(merchant)
+		ctx := t.Context()
+		if !tt.done {
+			ctx = soon(t)
+		}
+		deletion, err := w.Delete(ctx, secret.ID, tt.replicas)
+		if tt.done != (err == nil) || !tt.done && (!errors.Is(err, ErrUnfollowed) || !strings.Contains(err.Error(), "could bring it back")) {
+			t.Errorf("Delete on %d replicas, where %d are = %+v, %v, want it done: %v", tt.replicas, n, deletion, err, tt.done)
+		}
+		if got, err := w.Read(t.Context(), secret.ID); err != nil || got.DeletedAt.IsZero() {
+			t.Errorf("Read = %v, %v, want a tombstone in any case", got, err)
+		}
+		_, other := w.made(merchant)
+		if !tt.done {
+			ctx = soon(t)
+		}
+		if _, err := w.DeleteMerchant(ctx, merchant, tt.replicas); tt.done != (err == nil) || !tt.done && !errors.Is(err, ErrUnfollowed) {
+			t.Errorf("DeleteMerchant with %s on %d replicas = %v, want it done: %v", other.ID, tt.replicas, err, tt.done)
+		}
+	}
+}
+
+// A replica that stands still is one that the master knows. A second try must
+// not succeed because there was nothing left to write.
+func deletesOnStill(t *testing.T, w *world) {
+	for i, replica := range w.replicas {
+		_, secret := w.made("m")
+		replica.Pause()
+		for _, replicas := range []int{AllReplicas, i + 1, AllReplicas} {
+			if _, err := w.Delete(soon(t), secret.ID, replicas); !errors.Is(err, ErrUnfollowed) {
+				t.Errorf("Delete on %d replicas, one of which stands still = %v, want %v", replicas, err, ErrUnfollowed)
+			}
+		}
+		if _, err := w.Delete(t.Context(), secret.ID, i); err != nil {
+			t.Errorf("Delete on the %d replicas that do not = %v", i, err)
+		}
+		replica.Resume()
+		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
+			t.Errorf("control: Delete when it goes on = %v", err)
+		}
+	}
+}
+
+// A report that no replica took is stored all the same: whoever sent it lives.
+func reportsUnfollowed(t *testing.T, w *world) {
+	r := Report{Name: "a", Bound: time.Hour}
+	if _, err := w.Report(soon(t), r, true); (err == nil) != (len(w.replicas) > 0) || err != nil && !errors.Is(err, ErrUnfollowed) {
+		t.Errorf("Report to a master that must be followed, and is by %d = %v", len(w.replicas), err)
+	}
+	w.same("the fleet", w.fleet(), []string{"a"})
+	for _, replica := range w.replicas {
+		replica.Pause()
+		for _, fenced := range []bool{false, true} {
+			if _, err := w.Report(soon(t), r, fenced); !errors.Is(err, ErrUnfollowed) {
+				t.Errorf("Report to a master whose replica stands still, fenced %v = %v, want %v", fenced, err, ErrUnfollowed)
+			}
+		}
+		replica.Resume()
+		if _, err := w.Report(t.Context(), r, true); err != nil {
+			t.Errorf("control: Report when it goes on = %v", err)
+		}
+	}
+}
