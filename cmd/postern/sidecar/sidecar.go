@@ -64,7 +64,7 @@ type sidecar struct {
 	health  *health.Server
 	files   []*file
 	hangUp  chan os.Signal
-	ready   atomic.Bool // once true, true to the end
+	ready   atomic.Bool // the store is trusted
 }
 
 // Run serves until ctx ends, then lets checks under way finish. It fails where
@@ -165,8 +165,9 @@ func (s *sidecar) watchStore(ctx context.Context) {
 }
 
 // look looks at the store once, and logs what changed. Readiness begins when
-// the store is there and is ours, and never ends: with the store out of reach
-// a sidecar is still better than none.
+// the store is there. It ends only where that was empty and turns out to be
+// another key file's: with the store out of reach, a sidecar is still better
+// than none.
 func (s *sidecar) look(ctx context.Context) {
 	before, failed := s.secrets.State()
 	s.secrets.Look(ctx)
@@ -177,8 +178,8 @@ func (s *sidecar) look(ctx context.Context) {
 	case fails == nil && (failed != nil || before != after):
 		s.Log.Info("store answers", slog.String("store", s.StoreName), slog.String("state", after.String()))
 	}
-	if s.secrets.Trusted() && !s.ready.Swap(true) {
-		envoy.SetServing(s.health)
-		s.Log.Info("ready")
+	if trusted := s.secrets.Trusted(); s.ready.Swap(trusted) != trusted {
+		envoy.SetServing(s.health, trusted)
+		s.Log.Info("ready", slog.Bool("ready", trusted))
 	}
 }
