@@ -51,8 +51,10 @@ type Endpoint struct {
 	Operation  string
 	Retired    bool
 	Fields     []FieldGroup
+	Chars      map[string]string // x-postern-chars, by parameter
 
-	key string // method and template without names: what a grant is looked up by
+	key       string // method and template without names: what a grant is looked up by
+	signature string // the same with what Chars widens
 }
 
 // String is the endpoint as grants spell it: `GET /orders/{tracking_number}`.
@@ -92,8 +94,8 @@ func (c *Catalog) Permission(id string) *Permission {
 	return &c.Permissions[i]
 }
 
-// Endpoints lists every endpoint, retired ones too, in the description's order.
-func (c *Catalog) Endpoints() []*Endpoint {
+// All lists every endpoint, retired ones too, in the description's order.
+func (c *Catalog) All() []*Endpoint {
 	var all []*Endpoint
 	for _, p := range c.Permissions {
 		all = append(all, p.Endpoints...)
@@ -155,7 +157,8 @@ func (b *builder) add(op Operation) {
 	}
 	e := &Endpoint{
 		Method: op.Method, Path: op.Path, Operation: op.ID, Retired: op.Retired, Fields: groups,
-		Permission: orElse(op.Permission, op.ID), key: op.Method + " " + r.key,
+		Permission: orElse(op.Permission, op.ID), Chars: op.Chars,
+		key: op.Method + " " + r.key, signature: op.Method + " " + r.signature(),
 	}
 	r.methods[op.Method] = e
 	b.permit(e, plainText(op.Label))
@@ -272,8 +275,8 @@ func (b *builder) finish() *Catalog {
 		b.catalog.root.add(r)
 		fmt.Fprintln(text, r.signature())
 	}
-	for _, e := range b.catalog.Endpoints() {
-		fmt.Fprintln(text, e.key, e.Permission, e.Retired, e.Fields)
+	for _, e := range b.catalog.All() {
+		fmt.Fprintln(text, e.signature, e.Permission, e.Retired, e.Fields)
 	}
 	b.catalog.hash = hex.EncodeToString(text.Sum(nil)[:8])
 	return b.catalog

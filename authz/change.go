@@ -117,7 +117,7 @@ func (p Permission) diff(before *Permission) string {
 func (p Permission) lines() []string {
 	lines := []string{"label " + p.Label}
 	for _, e := range p.Endpoints {
-		line := e.key
+		line := e.signature
 		if e.Retired {
 			line += " (retired)"
 		}

@@ -73,3 +73,16 @@ func TestDiff(t *testing.T) {
 		t.Errorf("Diff = %+v, want %+v", got, want)
 	}
 }
+
+func TestDiffTellsWidenedParameters(t *testing.T) {
+	old := compile(t, "GET /orders/{n}")
+	ops := operations("GET /orders/{n}")
+	ops[0].Chars = map[string]string{"n": ":"}
+	next, err := Compile(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := next.Diff(old).Changed; len(got) != 1 {
+		t.Errorf("changed = %q, want the permission whose parameter was widened", got)
+	}
+}

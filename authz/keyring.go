@@ -135,6 +135,15 @@ type Lookup struct {
 	Minted bool
 }
 
+// ID is the id of the secret, where it was minted under one of the keys;
+// otherwise "".
+func (l Lookup) ID() string {
+	if !l.Minted {
+		return ""
+	}
+	return l.Digests[0].ID()
+}
+
 // Lookup verifies a token's check before anything else is asked. A token of
 // our form with a wrong check is Unknown: mistyped, invented, or minted under
 // a key that is not here. A token of another form was minted elsewhere, if

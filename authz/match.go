@@ -1,6 +1,8 @@
 package authz
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -149,18 +151,38 @@ func (c *Catalog) meeting(t template) []*route {
 	return found
 }
 
-// endpoints are the endpoints that a request needs a grant for, all of them.
-// A path is resolved first, then the method: a route without the method makes
-// it nil, so that `DELETE /orders/search` never falls back to
-// `DELETE /orders/{n}`. Nil where the catalog has no such endpoint.
-func (c *Catalog) endpoints(method, path string) []*Endpoint {
+// Endpoints are those that a request needs a grant for, all of them. A path is
+// resolved first, then the method: a route without the method makes it nil, so
+// that `DELETE /orders/search` never falls back to `DELETE /orders/{n}`. Nil
+// where the catalog has no such endpoint; a nil catalog has none.
+func (c *Catalog) Endpoints(r Request) []*Endpoint {
+	if c == nil || !r.oneHost() {
+		return nil
+	}
 	var needed []*Endpoint
-	for _, r := range c.resolve(path) {
-		e := r.methods[method]
+	for _, route := range c.resolve(r.Path) {
+		e := route.methods[r.Method]
 		if e == nil {
 			return nil
 		}
 		needed = append(needed, e)
 	}
 	return needed
+}
+
+// Paths are the templates that a path resolves to, each with its methods: for
+// telling people.
+func (c *Catalog) Paths(path string) []string {
+	var all []string
+	for _, r := range c.resolve(path) {
+		methods := slices.DeleteFunc(slices.Sorted(maps.Keys(r.methods)), func(m string) bool { return r.methods[m] == nil })
+		all = append(all, fmt.Sprintf("%s, which has %s", r.text, orElse(strings.Join(methods, ", "), "no method that can be called")))
+	}
+	return all
+}
+
+// matches reports whether a path fills the template.
+func (t template) matches(path string) bool {
+	parts := strings.Split(path, "/")[1:]
+	return len(parts) == len(t.segments) && slices.EqualFunc(t.segments, parts, segment.matches)
 }

@@ -74,7 +74,7 @@ func TestResolve(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var got []string
-		for _, e := range c.endpoints(tt.method, tt.path) {
+		for _, e := range c.Endpoints(Request{Method: tt.method, Path: tt.path}) {
 			got = append(got, e.Path)
 		}
 		if !slices.Equal(got, tt.want) {
@@ -101,7 +101,7 @@ func TestWidenedParameter(t *testing.T) {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]bool{"/users/a+b@example.com": true, "/users/a:b": false, "/users/a%40b": false} {
-		if got := len(c.endpoints("GET", path)) > 0; got != want {
+		if got := len(c.Endpoints(Request{Method: "GET", Path: path})) > 0; got != want {
 			t.Errorf("%s matches: %v, want %v", path, got, want)
 		}
 	}

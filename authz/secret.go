@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,6 +38,16 @@ type granted struct {
 	fields   []string // groups included
 }
 
+// covers reports whether a path of an endpoint of the catalog is also one of
+// the endpoint as it was granted: its parameters may have been widened since.
+func (g granted) covers(e *Endpoint, path string) bool {
+	if maps.Equal(g.endpoint.Chars, e.Chars) {
+		return true
+	}
+	t, err := parseTemplate(g.endpoint.Path, g.endpoint.Chars)
+	return err == nil && t.matches(path)
+}
+
 // NewSecret makes a secret that can decide from what its record says.
 func NewSecret(record Secret) *Secret {
 	s := &record
@@ -59,8 +70,9 @@ type Grant struct {
 
 // GrantedEndpoint is one endpoint of a grant, spelled out.
 type GrantedEndpoint struct {
-	Method string `json:"method"`
-	Path   string `json:"path"`
+	Method string            `json:"method"`
+	Path   string            `json:"path"`
+	Chars  map[string]string `json:"chars,omitempty"` // x-postern-chars of its parameters, as they were
 
 	// Groups holds the JSONPaths of every field group that the endpoint had,
 	// included or not.
@@ -74,7 +86,7 @@ func NewGrant(p *Permission, groups []string) Grant {
 		if e.Retired {
 			continue
 		}
-		granted := GrantedEndpoint{Method: e.Method, Path: e.Path}
+		granted := GrantedEndpoint{Method: e.Method, Path: e.Path, Chars: e.Chars}
 		for _, group := range e.Fields {
 			if granted.Groups == nil {
 				granted.Groups = map[string][]string{}
@@ -95,24 +107,25 @@ type Request struct {
 	Filter  bool       // the route says that it has the response filter
 }
 
+// oneHost reports whether the request names one host at most. Envoy joins two
+// Host fields with a comma.
+func (r Request) oneHost() bool { return !strings.Contains(r.Host, ",") }
+
 // Authorize decides. A nil catalog holds no endpoint; a nil secret is unknown.
 // Path and method are compared byte for byte.
 func (s *Secret) Authorize(c *Catalog, r Request, now time.Time) Verdict {
 	if s == nil {
 		return Verdict{Reason: Unknown}
 	}
-	v := Verdict{Merchant: s.Merchant, SecretID: s.ID}
+	v := Verdict{Merchant: s.Merchant, SecretID: s.ID, Endpoints: c.Endpoints(r)}
 	if v.Reason = s.refuse(r.Address, now); v.Reason != Undecided {
 		return v
-	}
-	if c != nil && !strings.Contains(r.Host, ",") { // Envoy joins two Host fields so
-		v.Endpoints = c.endpoints(r.Method, r.Path)
 	}
 	if s.Unrestricted {
 		v.Reason = s.open(r, v.Endpoints)
 		return v
 	}
-	v.Reason, v.Remove = s.grant(v.Endpoints, r.Filter)
+	v.Reason, v.Remove = s.grant(v.Endpoints, r)
 	return v
 }
 
@@ -139,7 +152,7 @@ func (s *Secret) refuse(address netip.Addr, now time.Time) Reason {
 // catalog, with any method that is a token (RFC 9110 section 5.6.2).
 func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
 	method := r.Method != "" && tokenChars.holds(r.Method)
-	if method && !strings.Contains(r.Host, ",") && (wellFormed(r.Path) || len(endpoints) > 0) {
+	if method && r.oneHost() && (wellFormed(r.Path) || len(endpoints) > 0) {
 		return Unrestricted
 	}
 	return NotCatalogued
@@ -148,19 +161,19 @@ func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
 // grant decides for a secret with grants: each endpoint needs one, by method
 // and template, whatever its permission is called today. It says what must go
 // from the answer.
-func (s *Secret) grant(endpoints []*Endpoint, filter bool) (Reason, []string) {
+func (s *Secret) grant(endpoints []*Endpoint, r Request) (Reason, []string) {
 	if len(endpoints) == 0 {
 		return NotCatalogued, nil
 	}
 	var remove []string
 	for _, e := range endpoints {
 		g, ok := s.granted[e.key]
-		if !ok {
+		if !ok || !g.covers(e, r.Path) {
 			return NotGranted, nil
 		}
 		remove = appendNew(remove, g.removals(e)...)
 	}
-	if len(remove) > 0 && !filter {
+	if len(remove) > 0 && !r.Filter {
 		return FilterMissing, remove
 	}
 	return Granted, remove

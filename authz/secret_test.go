@@ -74,6 +74,8 @@ func TestGrantNeverWidens(t *testing.T) {
 		{"its id reused for another method", []Operation{op("GET_/orders/_n_", "", "DELETE", "/orders/{n}")}, "DELETE", "/orders/1", NotGranted},
 		{"a new operation in its permission", []Operation{same, op("new", "GET_/orders/_n_", "GET", "/orders/{n}/label")}, "GET", "/orders/1/label", NotGranted},
 		{"a more concrete path added", []Operation{same, op("search", "", "GET", "/orders/search")}, "GET", "/orders/search", NotGranted},
+		{"its parameter widened: what it covered", []Operation{{ID: "a", Method: "GET", Path: "/orders/{n}", Chars: map[string]string{"n": ":"}}}, "GET", "/orders/1", Granted},
+		{"its parameter widened: what it did not", []Operation{{ID: "a", Method: "GET", Path: "/orders/{n}", Chars: map[string]string{"n": ":"}}}, "GET", "/orders/1:cancel", NotGranted},
 		{"gone from the catalog", []Operation{op("book", "", "GET", "/book")}, "GET", "/orders/1", NotCatalogued},
 		{"retired", []Operation{{ID: "a", Method: "GET", Path: "/orders/{n}", Retired: true}}, "GET", "/orders/1", Granted},
 		{"no longer grantable at all", []Operation{{ID: "a", Method: "GET", Path: "/orders/{n}", NotGrantable: true}}, "GET", "/orders/1", NotCatalogued},

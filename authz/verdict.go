@@ -109,8 +109,9 @@ type Verdict struct {
 	Merchant string // "" where no secret was found
 	SecretID string // likewise
 
-	// Endpoints are those that the request needs a grant for: one, or each
-	// that an ambiguous path may be taken for. Nil where it is in no catalog.
+	// Endpoints are those that the request needs a grant for, whether or not
+	// it came so far: one, or each that an ambiguous path may be taken for.
+	// Nil where it is in no catalog.
 	Endpoints []*Endpoint
 
 	// Remove holds the JSONPaths that must go from the answer; only where the

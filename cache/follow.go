@@ -159,7 +159,7 @@ func (f *follower) at() store.Position {
 // whoever can write one makes a secret be read again, and no more.
 func (f *follower) apply(c *Secrets, e store.Entry) {
 	f.mu.Lock()
-	follows := e.Sequence == f.sequence+1
+	follows := f.sequence > 0 && e.Sequence == f.sequence+1 // an empty log may have been emptied again since
 	f.mu.Unlock()
 	if !follows {
 		f.jump(c, e)

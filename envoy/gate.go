@@ -59,16 +59,18 @@ func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verd
 		return authz.Verdict{Reason: authz.StoreUnavailable}
 	}
 	in, reason := parse(ctx, r)
-	if reason != authz.Undecided {
-		return authz.Verdict{Reason: reason}
+	v.Endpoints = g.o.Catalog().Endpoints(in.Request)
+	if v.Reason = reason; reason != authz.Undecided {
+		return v
 	}
 	lookup, reason := g.o.Secrets.Keyring().Lookup(in.token)
-	if reason != authz.Undecided {
-		return authz.Verdict{Reason: reason}
+	if v.Reason = reason; reason != authz.Undecided {
+		return v
 	}
 	secret, err := g.o.Secrets.Find(ctx, lookup, in.Address)
 	if err != nil {
-		return authz.Verdict{Reason: g.explain(err)}
+		v.Reason, v.SecretID = g.explain(err), lookup.ID()
+		return v
 	}
 	return secret.Authorize(g.o.Catalog(), in.Request, time.Now())
 }

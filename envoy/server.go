@@ -32,16 +32,19 @@ func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Ser
 	}, further...)
 	server := grpc.NewServer(options...)
 	states := health.NewServer()
-	states.SetServingStatus("", healthv1.HealthCheckResponse_NOT_SERVING)
-	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_NOT_SERVING)
+	SetServing(states, false)
 	authv3.RegisterAuthorizationServer(server, g)
 	healthv1.RegisterHealthServer(server, states)
 	reflection.Register(server)
 	return server, states
 }
 
-// SetServing makes health SERVING on a server of NewServer.
-func SetServing(states *health.Server) {
-	states.SetServingStatus("", healthv1.HealthCheckResponse_SERVING)
-	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+// SetServing makes health SERVING on a server of NewServer, or NOT_SERVING.
+func SetServing(states *health.Server, serving bool) {
+	state := healthv1.HealthCheckResponse_NOT_SERVING
+	if serving {
+		state = healthv1.HealthCheckResponse_SERVING
+	}
+	states.SetServingStatus("", state)
+	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, state)
 }

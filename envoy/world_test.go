@@ -185,7 +185,7 @@ func (w *world) serve(t *testing.T) string {
 		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
 	})
 	server, states := envoy.NewServer(gate)
-	envoy.SetServing(states)
+	envoy.SetServing(states, true)
 	return listen(t, server)
 }
 

@@ -115,7 +115,7 @@ func TestPublicDocuments(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.file, func(t *testing.T) {
 			catalog := load(t, read(t, filepath.Join(dir, tt.file)))
-			if got := len(catalog.Endpoints()); got != tt.operations {
+			if got := len(catalog.All()); got != tt.operations {
 				t.Errorf("got %d operations, want %d", got, tt.operations)
 			}
 			checkGrants(t, catalog)

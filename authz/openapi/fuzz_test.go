@@ -31,7 +31,7 @@ func FuzzLoad(f *testing.F) {
 			checkProblems(t, err)
 			return
 		}
-		for _, e := range catalog.Endpoints() {
+		for _, e := range catalog.All() {
 			checkEndpoint(t, e)
 		}
 		again, err := Load(data)

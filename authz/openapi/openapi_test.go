@@ -81,7 +81,7 @@ func TestServers(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			data := "openapi: 3.1.0\n" + tt.servers + "\npaths: {/orders: {get: {operationId: listOrders}}}\n"
-			if got := load(t, []byte(data)).Endpoints()[0].Path; got != tt.want {
+			if got := load(t, []byte(data)).All()[0].Path; got != tt.want {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
@@ -115,7 +115,7 @@ paths:
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			for _, e := range load(t, []byte("openapi: 3.1.0"+tt.document)).Endpoints() {
+			for _, e := range load(t, []byte("openapi: 3.1.0"+tt.document)).All() {
 				got = append(got, e.String())
 			}
 			if s := strings.Join(got, ", "); s != tt.want {

@@ -61,6 +61,10 @@ func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID
 	if !ok {
 		return "", fmt.Errorf("%s has no MAC by a key of ours: it was changed, moved, or sealed under a key that is not here", name)
 	}
+	var head struct{ Version int }
+	if err := json.Unmarshal(stored[:i], &head); err == nil && head.Version > recordVersion {
+		return keyID, fmt.Errorf("its version is %d, and this program reads version %d: upgrade it", head.Version, recordVersion)
+	}
 	decoder := json.NewDecoder(bytes.NewReader(stored[:i]))
 	decoder.DisallowUnknownFields() // a restriction that is not known must not be left out
 	if err := decoder.Decode(value); err != nil {

@@ -88,6 +88,8 @@ var badInput = []struct {
 	{"serve --listen unix:$DIR", 1, []string{"the file is there and is no socket"}},
 	{"serve --listen unix:$DIR/none/gate.sock", 1, []string{"--listen unix:$DIR/none/gate.sock", "no such file or directory"}},
 	{"serve --listen unix:$DIR/" + strings.Repeat("l", 100), 1, []string{"a socket's path has 107 bytes at most"}},
+	{serveBad + "--listen unix:$DIR/gate.sock", 1, []string{"--listen unix:$DIR/gate.sock: the path is named twice"}},
+	{serveBad + "--ops unix:$DIR/./gate.sock", 1, []string{"gate.sock: the path is named twice"}},
 	{serveBad + "--ops unix:$DIR/plain", 1, []string{"--ops unix:$DIR/plain: the file is there and is no socket"}},
 	{"health 127.0.0.1:1", 1, []string{"ask 127.0.0.1:1", "connection refused"}},
 	{"health", 2, []string{"it has 0 arguments: want 1"}},
@@ -178,17 +180,4 @@ func TestNothingIsBegun(t *testing.T) {
 		s.runWith("not a token", line)
 		s.unchanged(line, "")
 	}
-}
-
-func TestMissingFlags(t *testing.T) {
-	s := newShell(t)
-	delete(s.env, "POSTERN_REDIS")
-	s.ended(s.run("secret list --merchant m1"), exitUsage, "--redis (or POSTERN_REDIS) is missing")
-	s.ended(s.run("key retire $KEYS 00000000"), exitUsage, "--redis (or POSTERN_REDIS) is missing")
-	s.ended(s.brief("serve --listen unix:$DIR/g.sock"), exitUsage, "--redis (or POSTERN_REDIS) is missing")
-	delete(s.env, "POSTERN_KEY_FILE")
-	s.ended(s.run("secret list --merchant m1"), exitUsage, "--redis (or POSTERN_REDIS) and --key-file (or POSTERN_KEY_FILE) is missing")
-	delete(s.env, "POSTERN_CATALOG")
-	s.ended(s.run("secret create"), exitUsage, "--catalog (or POSTERN_CATALOG) and --merchant (or POSTERN_MERCHANT) is missing")
-	s.ended(s.run("check GET /a"), exitUsage, "--catalog (or POSTERN_CATALOG) is missing")
 }

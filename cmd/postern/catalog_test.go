@@ -60,24 +60,3 @@ func TestCatalogDiff(t *testing.T) {
 	}
 	s.refused(s.run("catalog diff $DIR/old.yaml $DIR/none.yaml"), "none.yaml: no such file")
 }
-
-func TestHelp(t *testing.T) {
-	s := newShell(t)
-	for _, line := range []string{"help", "--help", "-h"} {
-		if text := s.ok(line); !strings.Contains(text, "secret create") || !strings.Contains(text, "key retire FILE ID") {
-			t.Errorf("postern %s:\n%s", line, text)
-		}
-	}
-	for _, c := range commands {
-		text := s.ok(c.name + " --help")
-		if !strings.HasPrefix(text, strings.TrimSpace("usage: postern "+c.name+" "+c.arguments)) || !strings.Contains(text, c.summary) {
-			t.Errorf("postern %s --help:\n%s", c.name, text)
-		}
-	}
-	if text := s.ok("version"); !strings.HasPrefix(text, "postern devel (go1.") {
-		t.Errorf("version = %q", text)
-	}
-	if got := s.members("version"); len(got) != 2 || got["version"] != "devel" {
-		t.Errorf("version --json = %v", got)
-	}
-}

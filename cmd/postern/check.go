@@ -98,10 +98,15 @@ func (c *call) explain(s *store.Store, catalog *authz.Catalog, credential string
 		form.Endpoints = append(form.Endpoints, e.String())
 	}
 	form.Explanation = []string{explanations[v.Reason]}
+	if v.Reason == authz.NotCatalogued {
+		for _, p := range catalog.Paths(r.Path) {
+			form.Explanation = append(form.Explanation, "the path is "+p+": a path is resolved first, then the method")
+		}
+	}
 	if v.Reason == authz.RecordInvalid {
 		form.Explanation = append(form.Explanation, err.Error())
 	}
-	if secret != nil && !secret.Unrestricted {
+	if v.Reason == authz.Granted || v.Reason == authz.NotGranted {
 		lines, err := c.explainGrants(s, secret, v)
 		if err != nil {
 			return checkForm{}, err
@@ -133,6 +138,12 @@ func (c *call) find(s *store.Store, credential string) (*authz.Secret, error) {
 	if lookup.Minted {
 		return nil, authz.RecordMissing
 	}
+	switch epoch, err := s.Epoch(c.ctx); {
+	case err != nil:
+		return nil, err
+	case epoch == "":
+		return nil, fmt.Errorf("%w: no secret was ever made in this store, so it cannot say that it has no such one", authz.StoreUnavailable)
+	}
 	return nil, authz.Unknown
 }
 
@@ -157,7 +168,7 @@ var explanations = map[authz.Reason]string{
 	authz.IPNotAllowed:   "the secret may not be used from this address",
 	authz.AddressMissing: "the secret may be used from some addresses only: name one with --ip",
 	authz.RecordMissing:  "the secret was minted under this key file, and the store has lost its record: restore the store from a backup",
-	authz.RecordInvalid:  "the secret's record in the store cannot be used: delete the secret and make another",
+	authz.RecordInvalid:  "the secret's record in the store cannot be used: where that cannot be mended, delete the secret and make another",
 }
 
 // explainGrants says, for each endpoint, which grant opens it or what is

@@ -34,6 +34,9 @@ type command struct {
 	run       func(*call) error
 }
 
+// line is the command with its arguments.
+func (cmd *command) line() string { return strings.TrimSpace(cmd.name + " " + cmd.arguments) }
+
 var commands = []command{
 	{"key new", "FILE", "make a fresh key file", keyNew},
 	{"key add", "FILE", "add a key that verifies", keyAdd},
@@ -86,7 +89,7 @@ func run(ctx context.Context, args []string, p process) int {
 		json.NewEncoder(p.Stdout).Encode(map[string]string{"error": err.Error()})
 	}
 	if errors.As(err, &usage) {
-		fmt.Fprintf(p.Stderr, "usage: postern %s %s; --help lists the flags\n", cmd.name, cmd.arguments)
+		fmt.Fprintf(p.Stderr, "usage: postern %s; --help lists the flags\n", cmd.line())
 		return exitUsage
 	}
 	return exitRefused
@@ -126,7 +129,7 @@ func help(args []string, p process) int {
 	}
 	fmt.Fprintln(out, "usage: postern COMMAND [flags]; postern COMMAND --help lists a command's flags")
 	for _, cmd := range commands {
-		fmt.Fprintf(out, "  %-30s %s\n", strings.TrimSpace(cmd.name+" "+cmd.arguments), cmd.summary)
+		fmt.Fprintf(out, "  %-30s %s\n", cmd.line(), cmd.summary)
 	}
 	return code
 }
@@ -190,7 +193,7 @@ func (c *call) parseEnvironment() (err error) {
 			values = strings.Split(value, ",")
 		}
 		for _, v := range values {
-			if e := c.flags.Set(f.Name, v); e != nil {
+			if e := c.flags.Set(f.Name, strings.TrimSpace(v)); e != nil {
 				err = usagef("%s=%q: %v", name, value, e)
 			}
 		}
@@ -217,7 +220,7 @@ func (c *call) require(names ...string) error {
 }
 
 func (c *call) printHelp(out io.Writer) {
-	fmt.Fprintf(out, "usage: postern %s %s\n%s.\n", c.cmd.name, c.cmd.arguments, c.cmd.summary)
+	fmt.Fprintf(out, "usage: postern %s\n%s.\n", c.cmd.line(), c.cmd.summary)
 	c.flags.SetOutput(out)
 	c.flags.PrintDefaults()
 }

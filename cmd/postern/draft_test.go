@@ -103,7 +103,7 @@ func TestDraft(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	s := newShell(t)
-	brief := s.create("--permission getOrder --expires 300ms")
+	brief := s.create("--permission getOrder --expires 2s")
 	s.decides(brief.Secret, "GET /api/3/orders/1", "allow", "granted")
 	if text := s.ok("secret list --merchant m1"); strings.Contains(text, "(expired)") {
 		t.Errorf("secret list of one that lives:\n%s", text)

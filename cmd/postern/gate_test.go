@@ -66,7 +66,7 @@ func socketDir(t *testing.T) string {
 func (s *shell) serve(flags string) *gate {
 	s.t.Helper()
 	g := s.launch(flags)
-	g.await("be ready", func() bool { return strings.Contains(g.log.String(), `"msg":"ready"`) })
+	g.awaitReady()
 	return g
 }
 
@@ -97,9 +97,21 @@ func (s *shell) launchOn(socket, ops, flags string) *gate {
 	g.dial("unix:"+socket, insecure.NewCredentials())
 	s.t.Cleanup(func() {
 		g.ends()
-		s.heard(g.log.String())
+		g.heardLog()
 	})
 	return g
+}
+
+// heardLog keeps the log, and demands that it is one JSON object a line.
+func (g *gate) heardLog() {
+	g.s.t.Helper()
+	g.s.heard(g.log.String())
+	for line := range strings.Lines(g.log.String()) {
+		var entry struct{ Level, Msg string }
+		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "" || entry.Msg == "" {
+			g.s.t.Errorf("log line %q: %v, want a JSON object with level and msg", line, err)
+		}
+	}
 }
 
 // ends stops the sidecar and demands that it ends well, and soon.
@@ -136,6 +148,14 @@ func (g *gate) await(what string, ok func() bool) {
 			g.s.t.Fatalf("the gate does not %s; its log:\n%s", what, g.log)
 		}
 	}
+}
+
+// awaitReady waits until the gate serves, and knows its store.
+func (g *gate) awaitReady() {
+	g.s.t.Helper()
+	g.await("be ready", func() bool {
+		return strings.Contains(g.log.String(), `"msg":"serving"`) && strings.Contains(g.log.String(), `"msg":"ready"`)
+	})
 }
 
 // answer is what the gate said of a request.

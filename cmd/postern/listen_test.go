@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
@@ -124,7 +125,6 @@ func TestTLS(t *testing.T) {
 		{"mutual", &tls.Config{RootCAs: server.pool, Certificates: []tls.Certificate{client.pair}}, true},
 		{"another client", &tls.Config{RootCAs: server.pool, Certificates: []tls.Certificate{stranger.pair}}, false},
 		{"no client certificate", &tls.Config{RootCAs: server.pool}, false},
-		{"TLS 1.1", &tls.Config{RootCAs: server.pool, Certificates: []tls.Certificate{client.pair}, MinVersion: tls.VersionTLS11, MaxVersion: tls.VersionTLS11}, false},
 		{"no TLS", nil, false},
 	}
 	for _, tt := range tests {
@@ -136,6 +136,16 @@ func TestTLS(t *testing.T) {
 		a, err := g.ask(secret.Secret, "GET /api/3/orders/1/label")
 		if ok := err == nil && a.status == 200; ok != tt.ok {
 			t.Errorf("%s: answer = %+v, %v, want one: %v", tt.name, a, err, tt.ok)
+		}
+	}
+	for version, ok := range map[uint16]bool{tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
+		config := &tls.Config{RootCAs: server.pool, Certificates: []tls.Certificate{client.pair}, MinVersion: version, MaxVersion: version}
+		c, err := tls.Dial("tcp", "127.0.0.1:"+port, config)
+		if (err == nil) != ok {
+			t.Errorf("%s: error = %v, want none: %v", tls.VersionName(version), err, ok)
+		}
+		if err == nil {
+			c.Close()
 		}
 	}
 	g.dial("unix:"+g.socket, insecure.NewCredentials()) // the file system guards it
@@ -195,6 +205,24 @@ func TestHealthBesideTLS(t *testing.T) {
 	address := "127.0.0.1:" + freePort(t)
 	dir := socketDir(t)
 	g := s.launchOn(dir+"/gate.sock", address, "--tls-cert "+id.certFile+" --tls-key "+id.keyFile+" --tls-client-ca "+id.certFile)
-	g.await("be ready", func() bool { return strings.Contains(g.log.String(), `"msg":"ready"`) })
+	g.awaitReady()
 	s.ended(s.run("health", address), exitDone)
+}
+
+// Beyond loopback the operators' address needs TLS as the checks do.
+func TestOpsBeyondLoopback(t *testing.T) {
+	s := newShell(t)
+	id, port := s.identity("server"), freePort(t)
+	g := s.launchOn(socketDir(t)+"/gate.sock", "0.0.0.0:"+port, "--tls-cert "+id.certFile+" --tls-key "+id.keyFile)
+	g.awaitReady()
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: id.pool}, DisableKeepAlives: true}}
+	for scheme, want := range map[string]int{"https": http.StatusOK, "http": http.StatusBadRequest} {
+		response, err := client.Get(scheme + "://127.0.0.1:" + port + "/readyz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if response.Body.Close(); response.StatusCode != want {
+			t.Errorf("readyz by %s = %d, want %d", scheme, response.StatusCode, want)
+		}
+	}
 }

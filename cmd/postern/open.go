@@ -168,6 +168,9 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 	at, err := time.Parse(time.RFC3339, text)
 	if err != nil {
 		d, err := parseDuration(text)
+		if errors.Is(err, errTooLong) {
+			return time.Time{}, fmt.Errorf("--expires %q is %w", text, err)
+		}
 		if err != nil {
 			return time.Time{}, fmt.Errorf("--expires %q is no duration and no RFC 3339 time: write 90d, 12h or 2030-01-31T00:00:00Z", text)
 		}
@@ -182,12 +185,18 @@ func parseWhen(text string, now time.Time) (time.Time, error) {
 	return at.UTC(), nil
 }
 
+// errTooLong says that a duration is beyond what can be counted.
+var errTooLong = errors.New("longer than 200 years: leave it out for a secret that never expires")
+
 func parseDuration(text string) (time.Duration, error) {
 	days, ok := strings.CutSuffix(text, "d")
 	if !ok {
 		return time.ParseDuration(text)
 	}
-	n, err := strconv.ParseUint(days, 10, 16)
+	n, err := strconv.ParseUint(days, 10, 64)
+	if errors.Is(err, strconv.ErrRange) || err == nil && n > 200*365 {
+		return 0, errTooLong
+	}
 	return time.Duration(n) * 24 * time.Hour, err
 }
 

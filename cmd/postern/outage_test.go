@@ -92,6 +92,18 @@ func TestWrongKeyFileAtStart(t *testing.T) {
 	g.answers(granted.Secret, "GET /api/3/orders/2", 503, "filter_missing")
 }
 
+// With a wrong password serve is not ready, and says why without showing it.
+func TestWrongPassword(t *testing.T) {
+	s := newShell(t)
+	s.vars["ADDR"] = s.redis.Addr
+	g := s.launch("--redis redis://nobody:hunter2@$ADDR")
+	r := g.readyz()
+	if problems := strings.Join(r.Problems, " "); r.status != 503 || !strings.Contains(problems, "WRONGPASS") || strings.Contains(problems+g.log.String(), "hunter2") {
+		t.Errorf("readyz with a wrong password = %+v, want 503 and why; the log:\n%s", r, g.log)
+	}
+	g.answers("a.foreign.token.of.good.form", "GET /", 503, "store_unavailable")
+}
+
 // A store that other keys begin after the gate has seen it empty is not this
 // gate's any more.
 func TestStoreTakenByOthers(t *testing.T) {

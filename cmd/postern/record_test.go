@@ -34,9 +34,14 @@ var badRecords = []struct {
 	{"sealed under another key", func(d damage) string { return d.alien(d.json) }, "sealed under a key that is not here"},
 	{"no JSON", func(d damage) string { return d.seal("hello") }, "decode postern:secret:"},
 	{"newer version", resealed(`"version":1`, `"version":2`), "its version is 2, and this program reads version 1: upgrade it"},
+	{"newer version with a new member", resealed(`"version":1`, `"version":2,"hours":"9-17"`), "its version is 2, and this program reads version 1: upgrade it"},
 	{"another id", resealed(`"id":"`, `"id":"0`), "it is the record of"},
 	{"no merchant", resealed(`"merchant":"m1"`, `"merchant":""`), "it names no merchant"},
-	{"neither legacy nor granted", resealed(`"grants"`, `"other"`), "it is neither a legacy secret nor one with grants"},
+	{"unknown member", resealed(`"grants"`, `"other"`), "unknown field"},
+	{"neither legacy nor granted", func(d damage) string {
+		before, _, _ := strings.Cut(d.json, `,"grants"`)
+		return d.seal(before + "}")
+	}, "it is neither a legacy secret nor one with grants"},
 	{"legacy and granted", resealed(`"grants"`, `"unrestricted":true,"grants"`), "it is neither a legacy secret nor one with grants"},
 }
 
@@ -77,7 +82,7 @@ func TestBadRecord(t *testing.T) {
 	for _, tt := range badRecords {
 		f := s.create("--permission getOrder")
 		s.spoil(f.ID, good.ID, tt.make)
-		s.refused(s.run("secret show", f.ID), "secret "+f.ID, tt.text)
+		s.refused(s.run("secret show", f.ID), "secret "+f.ID, tt.text, "delete it and make another")
 		s.refused(s.run("secret rotate", f.ID), "secret "+f.ID, tt.text)
 		if r := s.run("secret list --merchant m1"); r.code != exitDone || !strings.Contains(r.stderr, f.ID) || !strings.Contains(r.stderr, tt.text) || !strings.Contains(r.stdout, good.ID) {
 			t.Errorf("%s: secret list = exit %d, %s%s, want the good ones, and the id and %q on stderr", tt.name, r.code, r.stdout, r.stderr, tt.text)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,8 +29,8 @@ func (c *call) draftFlags() draftFlags {
 	}
 }
 
-// draft is the secret that the flags describe. Everything wrong with it is
-// told at once.
+// draft is the secret that the flags describe. All that the catalog and the
+// rules for secrets refuse of it is told at once.
 func (c *call) draft(f draftFlags) (authz.Secret, *authz.Catalog, error) {
 	if err := c.require("catalog", "merchant"); err != nil {
 		return authz.Secret{}, nil, err
@@ -77,7 +78,20 @@ func secretCreate(c *call) error {
 		return err
 	}
 	c.warnOfOldCatalogs(s, stored)
+	c.warnOfFields(catalog, stored)
 	return c.printSecret(*asJSON, token, stored)
+}
+
+// warnOfFields warns of permissions that the secret has without their field
+// groups.
+func (c *call) warnOfFields(catalog *authz.Catalog, secret *authz.Secret) {
+	for _, g := range secret.Grants {
+		for _, group := range catalog.Permission(g.Permission).Fields {
+			if !slices.Contains(g.Fields, group.ID) {
+				c.warn("answers of %s hold %s, which this secret does not include: its requests get 503 where the route has no response filter", g.Permission, group.ID)
+			}
+		}
+	}
 }
 
 func secretImport(c *call) error {
@@ -157,7 +171,7 @@ func secretList(c *call) error {
 		return err
 	}
 	for _, err := range broken {
-		c.warn("%v: its requests get 503; delete it and make another", err)
+		c.warn("%v", unusable(err))
 	}
 	return c.printList(*asJSON, secrets)
 }
@@ -190,12 +204,19 @@ func (c *call) read(s *store.Store, id string) (*authz.Secret, error) {
 	switch {
 	case authz.ReasonOf(err) == authz.Unknown:
 		return nil, noSuchSecret(id)
+	case authz.ReasonOf(err) == authz.RecordInvalid:
+		return nil, unusable(err)
 	case err != nil:
 		return nil, err
 	case !secret.DeletedAt.IsZero():
 		return nil, fmt.Errorf("secret %s was deleted at %s", id, secret.DeletedAt.Format(time.RFC3339))
 	}
 	return secret, nil
+}
+
+// unusable is the error of a record that cannot be used.
+func unusable(err error) error {
+	return fmt.Errorf("%w: its requests get 503; where that cannot be mended, delete it and make another", err)
 }
 
 func noSuchSecret(id string) error {

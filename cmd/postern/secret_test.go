@@ -126,66 +126,6 @@ func TestTextOfSecret(t *testing.T) {
 	}
 }
 
-// Flags stand before and after arguments, and come from the environment, where
-// a list is comma-separated; the command line wins.
-func TestFlags(t *testing.T) {
-	s := newShell(t)
-	id := s.create("--permission getOrder").ID
-	s.vars["ID"] = id
-	for _, line := range []string{"secret show --json $ID", "secret show $ID --json", "secret show $ID -json=true", "secret show --redis=$REDIS --json $ID --key-file $KEYS", "secret show --json -- $ID"} {
-		var form authz.Form
-		if s.decode(s.ok(line), &form); form.ID != id {
-			t.Errorf("postern %s shows %q, want %q", line, form.ID, id)
-		}
-	}
-	for name, value := range map[string]string{"PERMISSION": "getOrder+shipping_price,createOrder", "ALLOW_IP": "10.0.0.0/8,2001:db8::/32", "MERCHANT": "env", "DESCRIPTION": "from, the environment"} {
-		s.env["POSTERN_"+name] = value
-	}
-	got := s.form("secret create")
-	want := []authz.Choice{{ID: "getOrder", Fields: []string{"shipping_price"}}, {ID: "createOrder", Fields: []string{}}}
-	if !reflect.DeepEqual(got.Permissions, want) || !slices.Equal(got.AllowIPs, []string{"10.0.0.0/8", "2001:db8::/32"}) || got.Description != "from, the environment" {
-		t.Errorf("secret from the environment = %+v", got)
-	}
-	got = s.form("secret create --permission getMerchant --merchant line")
-	if len(got.Permissions) != 1 || got.Permissions[0].ID != "getMerchant" || got.Merchant != "line" || len(got.AllowIPs) != 2 {
-		t.Errorf("secret from the command line before the environment = %+v", got)
-	}
-	s.env["POSTERN_JSON"] = "true"
-	s.decode(s.ok("secret show $ID"), &got)
-	s.env["POSTERN_JSON"] = "perhaps"
-	s.ended(s.run("secret show $ID"), exitUsage, `POSTERN_JSON="perhaps"`, "usage: postern secret show ID")
-}
-
-// With --json, stdout is one document, whatever happens.
-func TestJSONOnFailure(t *testing.T) {
-	s := newShell(t)
-	tests := []struct {
-		line string
-		code int
-	}{
-		{"secret show nope --json", 1}, {"secret show --json=true nope", 1}, {"secret show --json", 2}, {"secret show nope --json --nope", 2},
-		{"secret show --nope --json nope", 2}, {"secret list --merchant m1 --json --redis redis://127.0.0.1:1", 1}, {"key new --json $KEYS", 1},
-		{"secret create --json", 2}, {"merchant delete nobody --json", 1}, {"catalog lint --json $DIR/none.yaml", 1},
-		{"catalog lint --json $KEYS", 1}, {"check GET /a --json", 1},
-	}
-	for _, tt := range tests {
-		r := s.run(tt.line)
-		var document map[string]any
-		if s.decode(r.stdout, &document); r.code != tt.code {
-			t.Errorf("postern %s: exit %d, want %d", r.line, r.code, tt.code)
-		}
-		if text, ok := document["error"].(string); ok && !strings.Contains(r.stderr, text) {
-			t.Errorf("postern %s: error on stdout = %q, on stderr = %q, want one and the same", r.line, text, r.stderr)
-		}
-	}
-	s.env["POSTERN_JSON"] = "true"
-	var document map[string]string
-	s.decode(s.run("secret show nope").stdout, &document)
-	if document["error"] == "" {
-		t.Errorf("postern secret show nope with POSTERN_JSON=true = %v, want an error", document)
-	}
-}
-
 // deleteForm is what secret delete prints.
 type deleteForm struct {
 	ID        string    `json:"id"`

@@ -77,6 +77,7 @@ func (c *call) serve(o sidecar.Options, storing storeFlags) error {
 }
 
 func health(c *call) error {
+	c.flags.Bool("json", false, "print one JSON document, as it does in any case")
 	args, err := c.parse(1)
 	if err != nil {
 		return err

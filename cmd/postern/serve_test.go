@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"slices"
 	"strings"
@@ -59,7 +58,7 @@ func TestServe(t *testing.T) {
 	}
 }
 
-// The log is one JSON object a line, and has no query and no path in it.
+// The log has no password, no path and no query in it.
 func TestLogOfServe(t *testing.T) {
 	s := newShell(t)
 	granted := s.create("--permission getOrder")
@@ -67,12 +66,6 @@ func TestLogOfServe(t *testing.T) {
 	g := s.serve("")
 	g.answers(granted.Secret, "GET /api/3/a-path?a-query", 403, "not_catalogued")
 	g.ends()
-	for line := range strings.Lines(g.log.String()) {
-		var entry struct{ Level, Msg string }
-		if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "" || entry.Msg == "" {
-			t.Errorf("log line %q: %v, want a JSON object with level and msg", line, err)
-		}
-	}
 	for _, never := range []string{"hunter2", "a-path", "a-query"} {
 		if strings.Contains(g.log.String(), never) {
 			t.Errorf("the log holds %q:\n%s", never, g.log)

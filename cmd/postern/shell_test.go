@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -190,6 +191,11 @@ func (s *shell) searchTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	said := strings.Join(s.said, "\n")
+	for _, key := range regexp.MustCompile(`"key": "([^"]+)"`).FindAllStringSubmatch(s.read(s.keys), -1) {
+		if strings.Contains(said+stored, key[1]) {
+			s.t.Errorf("the key %s was printed, stored in Redis, or sent to it", key[1])
+		}
+	}
 	for token, want := range s.tokens {
 		middle := token[4 : len(token)-4]
 		if got := strings.Count(said, middle); got != want {

@@ -51,10 +51,10 @@ func (s *shell) startOn(socket, ops, flags string) *program {
 	}()
 	s.t.Cleanup(func() {
 		p.ends(syscall.SIGKILL)
-		s.heard(p.log.String())
+		p.heardLog()
 	})
 	p.dial("unix:"+socket, insecure.NewCredentials())
-	p.await("be ready", func() bool { return strings.Contains(p.log.String(), `"msg":"ready"`) })
+	p.awaitReady()
 	return p
 }
 
@@ -148,6 +148,7 @@ func TestNoTakeoverByOneThatFails(t *testing.T) {
 		"serve --listen unix:" + g.socket + " --ops " + busy,
 		"serve --listen unix:" + g.socket + " --listen " + busy + " --ops " + g.ops,
 		"serve --listen unix:" + g.socket + " --listen unix:" + s.keys + " --ops " + g.ops,
+		"serve --listen unix:" + g.socket + " --listen unix:" + g.socket + " --ops " + g.ops,
 		"serve --listen unix:" + g.socket + " --ops " + g.ops + " --tls-cert " + s.keys + " --tls-key " + s.keys,
 	} {
 		before := s.sockets(g)

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -78,7 +80,7 @@ func (b *binder) bindAll(addresses []string) ([]*listener, error) {
 
 func (b *binder) bind(flag, address, protocol string) (l *listener, err error) {
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		l, err = b.bindUnix(path)
+		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
 		l, err = b.bindTCP(address, protocol)
 	}
@@ -121,12 +123,18 @@ func isLoopback(host string) bool {
 // bindUnix binds a socket beside path. It never touches a file that is no
 // socket.
 func (b *binder) bindUnix(path string) (*listener, error) {
+	if !filepath.IsAbs(path) {
+		return nil, errors.New("it is no absolute path: write unix:/path")
+	}
 	switch info, err := os.Lstat(path); {
 	case errors.Is(err, fs.ErrNotExist):
 	case err != nil:
 		return nil, err
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, errors.New("the file is there and is no socket: name another path, or move it away")
+	}
+	if slices.ContainsFunc(b.bound, func(l *listener) bool { return l.path == path }) {
+		return nil, errors.New("the path is named twice")
 	}
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	os.Remove(temporary) // of a process that had our id and was killed

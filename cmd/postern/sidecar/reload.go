@@ -32,19 +32,24 @@ func newFile(name, path string, load func(context.Context) error) *file {
 }
 
 // changed reports whether the file differs from the one in use, and has stood
-// still since the last look: so that half a file is not read.
+// still since the last look: so that half a file is not read, and one on its
+// way from one version to the next is not missed.
 func (f *file) changed() bool {
 	info, err := os.Stat(f.path)
 	if err != nil {
-		return false // on its way from one version to the next
+		info = nil
 	}
 	still := same(info, f.settled)
 	f.settled = info
 	return still && !same(info, f.inUse)
 }
 
+// same reports whether two looks saw the same file; nil saw none.
 func same(a, b fs.FileInfo) bool {
-	return a != nil && b != nil && os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime())
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	return os.SameFile(a, b) && a.Size() == b.Size() && a.ModTime().Equal(b.ModTime()) && a.Mode() == b.Mode()
 }
 
 // watchFiles reloads on SIGHUP and when a file has changed, until ctx ends.

@@ -31,7 +31,7 @@ func TestFileChanged(t *testing.T) {
 		{"still, and not yet in use", func() {}, true},
 		{"in use", func() { f.inUse, _ = os.Stat(path) }, false},
 		{"away", func() { os.Remove(path) }, false},
-		{"still away", func() {}, false},
+		{"still away: no longer on its way", func() {}, true},
 		{"another one", func() { write("two-") }, false},
 		{"another one, still", func() {}, true},
 		{"in use, too", func() { f.inUse, _ = os.Stat(path) }, false},

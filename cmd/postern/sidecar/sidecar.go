@@ -65,7 +65,7 @@ type sidecar struct {
 	health  *health.Server
 	files   []*file
 	hangUp  chan os.Signal
-	ready   atomic.Bool // once true, true to the end
+	ready   atomic.Bool // the store is trusted
 
 	logged string // the freshness and the unsafe settings that were logged last; of watchStore alone
 }
@@ -178,8 +178,9 @@ func (s *sidecar) watchStore(ctx context.Context) {
 }
 
 // look looks at the store once, and logs what changed. Readiness begins when
-// the store is there and is ours, and never ends: with the store out of reach
-// a sidecar is still better than none.
+// the store is there. It ends only where that was empty and turns out to be
+// another key file's: with the store out of reach, a sidecar is still better
+// than none.
 func (s *sidecar) look(ctx context.Context) {
 	before, failed := s.secrets.State()
 	s.secrets.Look(ctx)
@@ -190,9 +191,9 @@ func (s *sidecar) look(ctx context.Context) {
 	case fails == nil && (failed != nil || before != after):
 		s.Log.Info("store answers", slog.String("store", s.StoreName), slog.String("state", after.String()))
 	}
-	if s.secrets.Trusted() && !s.ready.Swap(true) {
-		envoy.SetServing(s.health)
-		s.Log.Info("ready")
+	if trusted := s.secrets.Trusted(); s.ready.Swap(trusted) != trusted {
+		envoy.SetServing(s.health, trusted)
+		s.Log.Info("ready", slog.Bool("ready", trusted))
 	}
 }
 
