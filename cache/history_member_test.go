@@ -31,7 +31,7 @@ type faults struct {
 type line struct {
 	servers *servers
 	reads   sync.Map // how often each record was read, by key
-	tamper  func(redis.Cmder)
+	tamper  func(redis.Cmder, error) error // what is made of an answer; nil: nothing
 
 	mu     sync.Mutex // guards what follows
 	random *rand.Rand
@@ -59,15 +59,16 @@ func (l *line) ProcessHook(redis.ProcessHook) redis.ProcessHook {
 		if err == nil {
 			err = f.carry(ctx, l.servers, n, cmd)
 		}
-		f, way = l.next()
-		if lost := f.travel(ctx, way); lost != nil {
-			return lost
+		if f, way = l.next(); f != (faults{}) {
+			if lost := f.travel(ctx, way); lost != nil {
+				return lost
+			}
 		}
 		if err == nil && cmd.Name() == "get" && argument(cmd, 1) != epochKey {
 			l.count(argument(cmd, 1)).Add(1)
 		}
 		if l.tamper != nil {
-			l.tamper(cmd)
+			err = l.tamper(cmd, err)
 		}
 		return err
 	}
@@ -163,6 +164,7 @@ type member struct {
 	name     string
 	secrets  *Secrets
 	maxStale time.Duration // as the model has it
+	epoch    atomic.Pointer[string] // see oneEpoch
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 }
@@ -178,7 +180,7 @@ func start(name string, s *servers, keys *authz.Keyring, o Options, random *rand
 	o.Name = name
 	m.secrets = New(st, o)
 	if tamper.answer != nil {
-		m.tamper = func(cmd redis.Cmder) { tamper.answer(m, cmd) }
+		m.tamper = func(cmd redis.Cmder, err error) error { return tamper.answer(m, cmd, err) }
 	}
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(context.Background())
@@ -207,5 +209,5 @@ func (m *member) find(f *fact) answer {
 // tamper turns a guard off: by what the sidecar is told.
 type tamper struct {
 	options func(*Options)
-	answer  func(*member, redis.Cmder)
+	answer  func(*member, redis.Cmder, error) error
 }

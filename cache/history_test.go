@@ -44,7 +44,7 @@ type history struct {
 func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	h := &history{random: random, servers: newServers(random.IntN(3) > 0), keys: keys, tamper: tamper, begun: time.Now(), steady: true}
-	h.options = Options{LagLimit: lagLimit, MaxStale: []time.Duration{0, 2 * time.Second, 4 * time.Second}[random.IntN(3)]}
+	h.options = Options{Size: 100, LagLimit: lagLimit, MaxStale: []time.Duration{0, 2 * time.Second, 4 * time.Second}[random.IntN(3)]}
 	_, h.admin = newLine(h.servers, keys, h.fork())
 	for range 2 + random.IntN(2) {
 		h.join()
@@ -53,7 +53,7 @@ func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string
 		h.create()
 	}
 	h.invent()
-	for range 40 {
+	for range 30 {
 		h.step()
 		time.Sleep(time.Duration(random.Int64N(int64(pauses[random.IntN(len(pauses))]))))
 	}
@@ -69,7 +69,7 @@ func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string
 }
 
 // pauses are the most that lies between one step and the next.
-var pauses = []time.Duration{time.Millisecond, 30 * time.Millisecond, 200 * time.Millisecond, 2 * time.Second}
+var pauses = []time.Duration{time.Millisecond, 30 * time.Millisecond, 200 * time.Millisecond, time.Second}
 
 // steps are what may happen next, by weight.
 var steps = []struct {

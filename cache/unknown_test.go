@@ -35,6 +35,7 @@ func TestUnknownIsRemembered(t *testing.T) {
 // A flood of invented tokens pushes out nothing good, and is not kept.
 func TestFloodEvictsNothing(t *testing.T) {
 	inBubble(t, func(t *testing.T, b *bubble) {
+		begin(b)
 		c := b.confirmed(Options{Size: 64, LagLimit: time.Hour})
 		var good []authz.Lookup
 		for i := range 20 {

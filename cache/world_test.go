@@ -45,9 +45,9 @@ func newWorld(t *testing.T, client redis.UniversalClient) world {
 }
 
 // onRedis is a world on a real server, and that server.
-func onRedis(t *testing.T) (world, *storetest.Server) {
+func onRedis(t *testing.T, args ...string) (world, *storetest.Server) {
 	t.Helper()
-	s := storetest.Redis(t)
+	s := storetest.Redis(t, args...)
 	client, err := store.Connect(store.Options{URL: s.URL(), Timeout: 5 * time.Second})
 	if err != nil {
 		t.Fatal(err)

@@ -75,7 +75,7 @@ var badInput = []struct {
 	{serveBad + "--redis ftp://x", 2, []string{"neither redis:// nor rediss://"}},
 	{serveBad + "--socket-mode 9", 2, []string{`--socket-mode "9" is no mode: write 0660`}},
 	{serveBad + "--socket-mode 01777", 2, []string{`is no mode`}},
-	{serveBad + "--cache-size 0", 2, []string{"--cache-size must be more than 0"}},
+	{serveBad + "--cache-size 0", 2, []string{"--cache-size and --lag-limit must be more than 0"}},
 	{serveBad + "--max-stale -1s", 2, []string{"--max-stale", "at least 0"}},
 	{serveBad + "--drain-timeout soon", 2, []string{"drain-timeout"}},
 	{serveBad + "argument", 2, []string{"it has 1 arguments: want 0"}},

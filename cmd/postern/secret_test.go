@@ -131,6 +131,8 @@ type deleteForm struct {
 	ID        string    `json:"id"`
 	Merchant  string    `json:"merchant"`
 	DeletedAt time.Time `json:"deleted_at"`
+
+	Sidecars json.RawMessage `json:"sidecars"` // TestFaultsOfDelete reads it
 }
 
 func TestSecretDelete(t *testing.T) {
@@ -143,10 +145,12 @@ func TestSecretDelete(t *testing.T) {
 	if first.ID != byID.ID || first.Merchant != "m1" || time.Since(first.DeletedAt) > time.Minute {
 		t.Errorf("secret delete = %+v, want %s of m1, now", first, byID.ID)
 	}
+	s.ask("DEL", "{postern}:log") // it is announced each time
 	stored := s.dump()
-	if s.decode(s.ok("secret delete $ID --json"), &again); again != first {
+	if s.decode(s.ok("secret delete $ID --json"), &again); again.ID != first.ID || again.DeletedAt != first.DeletedAt {
 		t.Errorf("secret delete, again = %+v, want %+v", again, first)
 	}
+	s.ask("DEL", "{postern}:log")
 	s.unchanged("secret delete, again,", stored)
 	if r := s.runWith(" \n"+byToken.Secret+"\r\n", "secret delete --token-stdin"); r.code != exitDone || !strings.Contains(r.stdout, byToken.ID) {
 		t.Errorf("secret delete --token-stdin = exit %d, %q, %q, want 0 and the id", r.code, r.stdout, r.stderr)
@@ -170,6 +174,7 @@ func TestMerchantDelete(t *testing.T) {
 	var form struct {
 		Merchant string
 		Deleted  []string
+		Sidecars json.RawMessage
 	}
 	s.decode(s.ok("merchant delete m1 --json"), &form)
 	if want := slices.Sorted(slices.Values([]string{legacy.ID, granted.ID})); form.Merchant != "m1" || !slices.Equal(form.Deleted, want) {

@@ -59,7 +59,7 @@ func newShell(t *testing.T, redisArgs ...string) *shell {
 	t.Parallel()
 	s := &shell{
 		t: t, dir: t.TempDir(), tokens: map[string]int{},
-		redis: storetest.Redis(t, append(redisArgs, "--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000000")...),
+		redis: storetest.Redis(t, append(redisArgs, "--appendonly", "yes", "--slowlog-log-slower-than", "0", "--slowlog-max-len", "1000000")...),
 	}
 	s.eyes = redis.NewClient(&redis.Options{Addr: s.redis.Addr, DisableIdentity: true})
 	t.Cleanup(func() { s.eyes.Close() })
