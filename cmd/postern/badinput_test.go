@@ -84,6 +84,7 @@ var badInput = []struct {
 	{"serve --listen $TAKEN", 1, []string{"--listen $TAKEN", "address already in use: name another address"}},
 	{"serve --listen nonsense", 1, []string{"--listen nonsense: it is no address: write host:port or unix:/path"}},
 	{"serve --listen 127.0.0.1:99999", 1, []string{"--listen 127.0.0.1:99999", "invalid port"}},
+	{"serve --listen unix:gate.sock", 1, []string{"--listen unix:gate.sock: it is no absolute path: write unix:/path"}},
 	{"serve --listen unix:$DIR/plain", 1, []string{"--listen unix:$DIR/plain: the file is there and is no socket: name another path, or move it away"}},
 	{"serve --listen unix:$DIR", 1, []string{"the file is there and is no socket"}},
 	{"serve --listen unix:$DIR/none/gate.sock", 1, []string{"--listen unix:$DIR/none/gate.sock", "no such file or directory"}},

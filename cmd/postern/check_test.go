@@ -51,7 +51,9 @@ var checks = []struct {
 		"the endpoint is in the catalog, and the secret has no grant for it",
 		"GET /api/3/orders/returns/{return_id}: needs permission getReturn", "to allow it, make a new secret with --permission getReturn",
 		"GET /api/3/orders/{tracking_number}/label: granted by permission getOrderLabel"}},
-	{"another method", "plain", "DELETE /api/3/orders/search", 403, "not_catalogued", nil},
+	{"another method", "plain", "DELETE /api/3/orders/search", 403, "not_catalogued", []string{
+		"the catalog has no such endpoint: paths and methods are compared byte for byte",
+		"the path is /api/3/orders/search, which has GET: a path is resolved first, then the method"}},
 	{"method in lower case", "plain", "get /api/3/orders/1", 403, "not_catalogued", nil},
 	{"not in the catalog", "plain", "GET /api/3/nothing", 403, "not_catalogued", []string{
 		"the catalog has no such endpoint: paths and methods are compared byte for byte"}},

@@ -71,7 +71,7 @@ var drafts = []struct {
 	{"expiry now", []string{"--expires", "0d"}, []string{`"0d" is in the past`}},
 	{"expiry on a date", []string{"--expires", "2999-01-31"}, []string{`"2999-01-31" is no duration and no RFC 3339 time: write 90d, 12h or 2030-01-31T00:00:00Z`}},
 	{"expiry in words", []string{"--expires", "never"}, []string{`"never" is no duration`}},
-	{"expiry beyond all", []string{"--expires", "99999999d"}, []string{`--expires "99999999d" is`}},
+	{"expiry beyond all", []string{"--expires", "99999999d"}, []string{`--expires "99999999d" is longer than 200 years: leave it out for a secret that never expires`}},
 
 	{"all of it wrong", []string{"--description", "", "--permission", "x", "--allow-ip", "x", "--merchant", "a b"}, []string{
 		"nothing was stored", "description: ", "permissions: ", "allow_ips: ", "merchant: "}},

@@ -120,7 +120,11 @@ func TestStoreTakenByOthers(t *testing.T) {
 	})
 	g.answers(token, "GET /", 503, "store_unavailable")
 	g.answers("a.foreign.token.of.good.form", "GET /", 503, "store_unavailable")
+	if r, health := g.readyz(), g.servingState(); r.status != 503 || health != "NOT_SERVING" {
+		t.Errorf("readyz = %+v, gRPC health = %s, want 503 and NOT_SERVING", r, health)
+	}
 	g.showsMetric("postern_store_up 0")
+	g.showsMetric("postern_ready 0")
 }
 
 // A store that was emptied says of no secret that it is unknown.

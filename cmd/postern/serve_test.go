@@ -49,7 +49,7 @@ func TestServe(t *testing.T) {
 	if status, _ := g.get("/nothing"); status != 404 {
 		t.Errorf("another path = %d, want 404", status)
 	}
-	if text := s.ok("health", g.ops); !strings.Contains(text, `"ready":true`) {
+	if text := s.ok("health --json", g.ops); !strings.Contains(text, `"ready":true`) {
 		t.Errorf("postern health = %s", text)
 	}
 	forwarding := s.serve("--forward-secret")
