@@ -62,7 +62,9 @@ func forgetTombstone(m *member, cmd redis.Cmder, err error) error {
 		s := m.secrets.shard(k)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.lru.Remove(k)
+		if e, ok := s.lru.Peek(k); ok && !e.secret.DeletedAt.IsZero() {
+			s.lru.Remove(k)
+		}
 	}
 	return err
 }

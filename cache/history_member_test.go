@@ -30,12 +30,12 @@ type faults struct {
 // line is the connection of one client, as a hook that never asks Redis.
 type line struct {
 	servers *servers
-	reads   sync.Map // how often each record was read, by key
+	reads   sync.Map                       // how often each record was read, by key
 	tamper  func(redis.Cmder, error) error // what is made of an answer; nil: nothing
 
 	mu     sync.Mutex // guards what follows
 	random *rand.Rand
-	stuck  *node // a master that is none any more; nil: the master
+	stuck  *node     // a master that is none any more; nil: the master
 	astray time.Time // until when it last was stuck
 	faults faults
 }
@@ -163,7 +163,7 @@ type member struct {
 	*line
 	name     string
 	secrets  *Secrets
-	maxStale time.Duration // as the model has it
+	maxStale time.Duration          // as the model has it
 	epoch    atomic.Pointer[string] // see oneEpoch
 	stop     context.CancelFunc
 	done     sync.WaitGroup

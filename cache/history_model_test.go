@@ -14,7 +14,8 @@ type fact struct {
 	live     time.Time // when its secret had been stored; zero: never
 	doomed   bool      // its deletion has begun
 	deleted  time.Time // when its deletion had been acknowledged
-	lost     bool      // the store lost the record, or the tombstone
+	shaken   bool      // the store crashed since it was made
+	lost     bool      // it lost the record, or the tombstone
 	memories map[*member]*memory
 }
 
@@ -51,8 +52,11 @@ func (a answer) after(moment time.Time, by time.Duration) bool {
 func (f *fact) judge(a answer) (wrong string) {
 	k, reason := f.of(a.m), authz.ReasonOf(a.err)
 	allowed := a.err == nil && a.secret.DeletedAt.IsZero()
-	bound := a.m.maxStale + lagLimit + reportWithin + reportSlack
-	astray := !a.after(a.m.strayed(), bound) && !a.m.strayed().IsZero()
+	bound := a.m.maxStale + lagLimit
+	if f.shaken {
+		bound += reportWithin + reportSlack
+	}
+	astray := !a.m.strayed().IsZero() && !a.after(a.m.strayed(), bound)
 	switch {
 	case allowed && f.live.IsZero():
 		wrong = "is allowed, and was never made"
@@ -83,6 +87,7 @@ func (f *fact) judge(a answer) (wrong string) {
 // crash takes note of what the store lost. It must not be a deletion that a
 // replica has taken.
 func (f *fact) crash(record bool, tombstone bool, replicated bool) (wrong string) {
+	f.shaken = true
 	switch {
 	case f.live.IsZero() || f.lost:
 	case !f.deleted.IsZero() && !tombstone && replicated:

@@ -101,6 +101,9 @@ func (h *history) ask() { h.askOf(h.some(), h.pick(anything)) }
 
 func (h *history) askAll() {
 	f := h.pick(anything)
+	if h.random.IntN(2) == 0 {
+		f = h.facts[len(h.facts)-1]
+	}
 	for _, m := range h.members {
 		h.askOf(m, f)
 	}
@@ -268,7 +271,7 @@ func (h *history) crash() {
 	h.note("crash: skew %v, collide %v", skew, collide)
 	for _, m := range h.members {
 		m.befall(func(l *line) {
-			if h.servers.replicated && h.random.IntN(4) == 0 && l.stuck == nil {
+			if h.servers.replicated && h.random.IntN(2) == 0 && l.stuck == nil {
 				l.stuck = old
 				h.note("%s stays with the old master", m.name)
 			}

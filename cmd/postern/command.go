@@ -205,6 +205,12 @@ func environmentName(flag string) string {
 	return "POSTERN_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
+// given reports whether a flag was given.
+func (c *call) given(name string) (given bool) {
+	c.flags.Visit(func(f *flag.Flag) { given = given || f.Name == name })
+	return given
+}
+
 // require refuses a call without these flags.
 func (c *call) require(names ...string) error {
 	var missing []string

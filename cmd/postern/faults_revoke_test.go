@@ -104,7 +104,7 @@ func (s *shell) revoke(fleet []*program, f authz.Form) times {
 			took[i] = time.Since(begun)
 		})
 	}
-	r := s.run("secret delete", f.ID)
+	r := s.run("secret delete --wait 10s", f.ID)
 	end := time.Now()
 	promised.Store(&end)
 	if want := fmt.Sprintf("applied by %d of %d sidecars", len(fleet), len(fleet)); r.code != exitDone || !strings.Contains(r.stdout, want) {

@@ -134,16 +134,17 @@ func replaceKeyring(file string, keys *authz.Keyring) error {
 	return nil
 }
 
+// copyOwner gives a file another one's owner, and its mode without what others
+// may do: a group that could read the one can read the other.
 func copyOwner(from, to string) error {
 	info, err := os.Stat(from)
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || int(owner.Uid) == os.Geteuid() {
-		return nil
+	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
+		err = os.Chown(to, int(owner.Uid), int(owner.Gid))
 	}
-	return os.Chown(to, int(owner.Uid), int(owner.Gid))
+	return errors.Join(err, os.Chmod(to, info.Mode().Perm()&0o640))
 }
 
 // readCatalog reads and compiles an OpenAPI document.
@@ -157,6 +158,16 @@ func readCatalog(file string) (*authz.Catalog, error) {
 		return nil, fmt.Errorf("catalog %s:\n%w", file, err)
 	}
 	return catalog, nil
+}
+
+// when reads a flag that names a moment to come: the zero time where it was
+// not given. An empty text is no way to say never: it may be a variable that a
+// script did not set.
+func (c *call) when(flag, text string, now time.Time) (time.Time, error) {
+	if text == "" && c.given(flag) {
+		return time.Time{}, fmt.Errorf("--%s is empty: leave it out for a secret that never expires", flag)
+	}
+	return parseWhen(text, now)
 }
 
 // parseWhen reads a moment to come: a duration from now, such as 90d, 12h or

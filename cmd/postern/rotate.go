@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/postern/postern/authz"
-	"github.com/postern/postern/cache/store"
 )
 
 func secretRotate(c *call) error {
@@ -32,12 +31,15 @@ func secretRotate(c *call) error {
 	if err != nil {
 		return err
 	}
-	successor, err := succeed(old, *expires, now())
+	made := now()
+	ends, err := c.when("expires", *expires, made)
 	if err != nil {
 		return err
 	}
+	successor := succeed(old, ends, made)
+	var catalog *authz.Catalog
 	if *permissions == "latest" {
-		if err := c.latest(s, &successor, *catalogFile); err != nil {
+		if catalog, err = c.latest(&successor, *catalogFile); err != nil {
 			return err
 		}
 	}
@@ -45,45 +47,42 @@ func secretRotate(c *call) error {
 	if err != nil {
 		return err
 	}
+	if catalog != nil {
+		c.saveCatalog(s, catalog)
+	}
 	fmt.Fprintf(c.Stderr, "secret %s stays as it is until it is deleted\n", old.ID)
 	return c.printSecret(*asJSON, token, stored)
 }
 
-// succeed is a secret like old, made now. It lives as long as old was made to,
-// unless expires says otherwise.
-func succeed(old *authz.Secret, expires string, made time.Time) (authz.Secret, error) {
-	next := authz.Secret{
-		Merchant: old.Merchant, Description: old.Description, CreatedAt: made, AllowIPs: old.AllowIPs,
+// succeed is a secret like old, made now. It ends at a moment or, where that is
+// zero, lives as long as old was made to.
+func succeed(old *authz.Secret, ends, made time.Time) authz.Secret {
+	if ends.IsZero() && !old.ExpiresAt.IsZero() {
+		ends = made.Add(old.ExpiresAt.Sub(old.CreatedAt))
+	}
+	return authz.Secret{
+		Merchant: old.Merchant, Description: old.Description, CreatedAt: made, ExpiresAt: ends, AllowIPs: old.AllowIPs,
 		Catalog: old.Catalog, Unrestricted: old.Unrestricted, Grants: old.Grants,
 	}
-	if expires != "" {
-		at, err := parseWhen(expires, made)
-		next.ExpiresAt = at
-		return next, err
-	}
-	if !old.ExpiresAt.IsZero() {
-		next.ExpiresAt = made.Add(old.ExpiresAt.Sub(old.CreatedAt))
-	}
-	return next, nil
 }
 
 // latest gives a secret the permissions that it has as the catalog has them
-// now, and says what that adds and takes.
-func (c *call) latest(s *store.Store, secret *authz.Secret, file string) error {
+// now, and says what that adds and takes. It returns the catalog.
+func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error) {
 	if secret.Unrestricted {
-		return fmt.Errorf("secret opens every endpoint: it has no permissions to read again")
+		return nil, fmt.Errorf("secret opens every endpoint: it has no permissions to read again")
 	}
 	if file == "" {
-		return usagef("--permissions latest needs --catalog")
+		return nil, usagef("--permissions latest needs --catalog")
 	}
 	catalog, err := readCatalog(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description, Permissions: secret.Form().Permissions}
 	fresh, err := draft.Secret(catalog, secret.CreatedAt)
 	if err != nil {
-		return fmt.Errorf("nothing was stored:\n%w", err)
+		return nil, fmt.Errorf("nothing was stored:\n%w", err)
 	}
 	before, after := describe(secret.Grants), describe(fresh.Grants)
 	for _, line := range after {
@@ -97,7 +96,7 @@ func (c *call) latest(s *store.Store, secret *authz.Secret, file string) error {
 		}
 	}
 	secret.Grants, secret.Catalog = fresh.Grants, fresh.Catalog
-	return s.SaveCatalog(c.ctx, catalog)
+	return catalog, nil
 }
 
 // describe spells grants out as people read them: each endpoint, and each part

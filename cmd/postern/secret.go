@@ -40,7 +40,7 @@ func (c *call) draft(f draftFlags) (authz.Secret, *authz.Catalog, error) {
 		return authz.Secret{}, nil, err
 	}
 	made := now()
-	expires, err := parseWhen(*f.expires, made)
+	expires, err := c.when("expires", *f.expires, made)
 	if err != nil {
 		return authz.Secret{}, nil, err
 	}
@@ -70,16 +70,22 @@ func secretCreate(c *call) error {
 		return err
 	}
 	defer closer.Close()
-	if err := s.SaveCatalog(c.ctx, catalog); err != nil {
-		return err
-	}
 	token, stored, err := s.Create(c.ctx, secret)
 	if err != nil {
 		return err
 	}
+	c.saveCatalog(s, catalog)
 	c.warnOfOldCatalogs(s, stored)
 	c.warnOfFields(catalog, stored)
 	return c.printSecret(*asJSON, token, stored)
+}
+
+// saveCatalog keeps what the catalog offered when a secret was made. It
+// explains, and decides nothing: the secret stands without it.
+func (c *call) saveCatalog(s *store.Store, catalog *authz.Catalog) {
+	if err := s.SaveCatalog(c.ctx, catalog); err != nil {
+		c.warn("%v: check cannot tell which endpoints came later", err)
+	}
 }
 
 // warnOfFields warns of permissions that the secret has without their field
@@ -118,13 +124,11 @@ func secretImport(c *call) error {
 	if err != nil {
 		return err
 	}
-	if err := s.SaveCatalog(c.ctx, catalog); err != nil {
-		return err
-	}
 	stored, err := s.Import(c.ctx, secret, digest)
 	if err != nil {
 		return err
 	}
+	c.saveCatalog(s, catalog)
 	return c.printSecret(*asJSON, authz.Token{}, stored)
 }
 

@@ -67,6 +67,8 @@ type sidecar struct {
 	hangUp  chan os.Signal
 	ready   atomic.Bool // the store is trusted
 
+	draining atomic.Bool // the end has begun
+
 	logged string // the freshness and the unsafe settings that were logged last; of watchStore alone
 }
 
@@ -152,6 +154,7 @@ func ignoreClosed(err error) error {
 // drain ends the server: health first, then new checks, then those under way,
 // or their time.
 func (s *sidecar) drain() {
+	s.draining.Store(true)
 	s.health.Shutdown()
 	s.Log.Info("draining", slog.Duration("timeout", s.DrainTimeout))
 	timer := time.AfterFunc(s.DrainTimeout, s.server.Stop)
