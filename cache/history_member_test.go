@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,9 +26,9 @@ type faults struct {
 	hold chan struct{} // answers wait until it is closed; nil: they do not
 }
 
-// line is the connection of one client, as a hook that never asks Redis.
+// line is the connection of one client, as a hook.
 type line struct {
-	servers *servers
+	servers *servers                       // nil: the client's own
 	reads   sync.Map                       // how often each record was read, by key
 	tamper  func(redis.Cmder, error) error // what is made of an answer; nil: nothing
 
@@ -40,25 +39,24 @@ type line struct {
 	faults faults
 }
 
-func (l *line) DialHook(redis.DialHook) redis.DialHook {
-	return func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("no server") }
-}
+func (l *line) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (l *line) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(context.Context, []redis.Cmder) error { return errors.New("no pipelines") }
+func (l *line) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }
 
 // ProcessHook carries a command to the store, and the answer back.
-func (l *line) ProcessHook(redis.ProcessHook) redis.ProcessHook {
+func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		f, way := l.next()
 		if err := f.travel(ctx, way); err != nil {
 			return err
 		}
-		n, err := l.server(ctx)
-		if err == nil {
-			err = f.carry(ctx, l.servers, n, cmd)
+		do := next
+		if l.servers != nil {
+			do = l.do
 		}
+		err := f.carry(ctx, do, cmd)
 		if f, way = l.next(); f != (faults{}) {
 			if lost := f.travel(ctx, way); lost != nil {
 				return lost
@@ -103,30 +101,35 @@ func (f faults) travel(ctx context.Context, way time.Duration) error {
 	return nil
 }
 
-func (f faults) carry(ctx context.Context, s *servers, n *node, cmd redis.Cmder) error {
+// carry has a command carried out, or not.
+func (f faults) carry(ctx context.Context, do redis.ProcessHook, cmd redis.Cmder) error {
 	switch {
 	case f.sick, f.mute && cmd.Name() == "evalsha":
 		return errors.New("LOADING Redis is loading the dataset in memory")
 	case f.deaf && cmd.Name() == "xread":
 		return cmp.Or(f.travel(ctx, patience(cmd)), error(redis.Nil))
 	}
-	return s.do(ctx, n, cmd)
+	return do(ctx, cmd)
 }
 
-// server is where the line leads. A context may hold an operator's work to the
+// do asks the server that the line leads to. A context may hold an operator's work to the
 // server that it began on.
-func (l *line) server(ctx context.Context) (*node, error) {
+func (l *line) do(ctx context.Context, cmd redis.Cmder) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.servers.mu.Lock()
-	defer l.servers.mu.Unlock()
-	if run, ok := ctx.Value(heldTo{}).(string); ok && run != l.servers.master.runID {
-		return nil, errors.New("connection reset by peer")
+	n, broken := l.servers.master, false
+	if run, ok := ctx.Value(heldTo{}).(string); ok {
+		broken = run != n.runID
 	}
+	l.servers.mu.Unlock()
 	if l.stuck != nil {
-		return l.stuck, nil
+		n = l.stuck
 	}
-	return l.servers.master, nil
+	l.mu.Unlock()
+	if broken {
+		return errors.New("connection reset by peer")
+	}
+	return l.servers.do(ctx, n, cmd)
 }
 
 type heldTo struct{}
@@ -149,13 +152,17 @@ func (l *line) befall(do func(*line)) {
 }
 
 // newLine is a client's line, and the store as it sees it.
-func newLine(s *servers, keys *authz.Keyring, random *rand.Rand) (*line, *store.Store) {
+func newLine(s *servers, client redis.UniversalClient, keys *authz.Keyring, random *rand.Rand) (*line, *store.Store) {
 	l := &line{servers: s, random: random}
-	client := redis.NewClient(&redis.Options{
-		Addr: "none", MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
 	client.AddHook(l)
 	return l, store.New(client, keys)
+}
+
+// unconnected is a client whose line never uses it.
+func unconnected() redis.UniversalClient {
+	return redis.NewClient(&redis.Options{
+		Addr: "none", MaxRetries: -1, MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
 }
 
 // member is a sidecar of a history.
@@ -164,24 +171,22 @@ type member struct {
 	name     string
 	secrets  *Secrets
 	maxStale time.Duration          // as the model has it
+	slack    time.Duration          // for what real time may take
 	epoch    atomic.Pointer[string] // see oneEpoch
 	stop     context.CancelFunc
 	done     sync.WaitGroup
 }
 
 // start starts a sidecar as cmd/postern does.
-func start(name string, s *servers, keys *authz.Keyring, o Options, random *rand.Rand, tamper tamper) *member {
-	m := &member{name: name, maxStale: o.MaxStale}
-	var st *store.Store
-	m.line, st = newLine(s, keys, random)
+func start(l *line, st *store.Store, o Options, tamper tamper) *member {
+	m := &member{line: l, name: o.Name, maxStale: o.MaxStale}
 	if tamper.options != nil {
 		tamper.options(&o)
 	}
-	o.Name = name
-	m.secrets = New(st, o)
 	if tamper.answer != nil {
 		m.tamper = func(cmd redis.Cmder, err error) error { return tamper.answer(m, cmd, err) }
 	}
+	m.secrets = New(st, o)
 	var ctx context.Context
 	ctx, m.stop = context.WithCancel(context.Background())
 	m.done.Go(func() {

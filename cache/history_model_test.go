@@ -52,7 +52,7 @@ func (a answer) after(moment time.Time, by time.Duration) bool {
 func (f *fact) judge(a answer) (wrong string) {
 	k, reason := f.of(a.m), authz.ReasonOf(a.err)
 	allowed := a.err == nil && a.secret.DeletedAt.IsZero()
-	bound := a.m.maxStale + lagLimit
+	bound := a.m.maxStale + lagLimit + a.m.slack
 	if f.shaken {
 		bound += reportWithin + reportSlack
 	}
@@ -70,7 +70,7 @@ func (f *fact) judge(a answer) (wrong string) {
 		wrong = "is unknown, and was minted here"
 	case reason == authz.Unknown && (k.sworn || !f.lost) && a.after(f.live, unknownLife+reportWithin+lookTimeout):
 		wrong = "is unknown, and was made"
-	case a.err != nil && !f.doomed && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale:
+	case a.err != nil && !f.doomed && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale-a.m.slack:
 		wrong = fmt.Sprintf("is refused for %v, %v after it was read", reason, a.to.Sub(k.read))
 	case a.err == nil && !allowed && !f.doomed:
 		wrong = "is deleted, and nobody deleted it"

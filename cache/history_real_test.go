@@ -1,10 +1,11 @@
 package cache
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,18 +16,78 @@ import (
 	"github.com/postern/postern/cache/store/storetest"
 )
 
-// Short histories on a real server, which is stopped, killed and started
-// again, and whose log is trimmed: 200 with POSTERN_FAULTS=long, else 5.
+// Histories on a real server that loses nothing, and that is stopped, killed
+// and paused: eight at a time, and 200 in all with POSTERN_FAULTS=long.
 func TestHistoriesOnRedis(t *testing.T) {
-	count := 5
+	rounds := 1
 	if os.Getenv("POSTERN_FAULTS") == "long" {
-		count = 200
+		rounds = 25
 	}
-	s := storetest.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
-	for seed := range uint64(count) {
-		h := &real{history: history{random: rand.New(rand.NewPCG(seed, 1)), begun: time.Now()}, t: t, server: s}
-		if wrongs := h.play(); len(wrongs) > 0 {
-			t.Errorf("history of seed %d: %v", seed, wrongs)
+	keys, err := authz.NewKeyring("test_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := onServer{Server: storetest.Redis(t, "--appendonly", "yes", "--appendfsync", "always"), t: t, keys: keys}
+	for round := range rounds {
+		var group sync.WaitGroup
+		for i := range 8 {
+			group.Go(func() { o.play(uint64(8*round + i)) })
 		}
+		group.Wait()
 	}
+}
+
+// onServer plays histories on one server.
+type onServer struct {
+	*storetest.Server
+	t    *testing.T
+	keys *authz.Keyring
+	busy sync.Mutex // while the server is not there
+}
+
+func (o *onServer) play(seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 1))
+	h := &history{
+		name: fmt.Sprint("h", seed), random: random, client: o.connect, keys: o.keys, slack: time.Second,
+		steps:   append([]step{{1, o.restart}, {2, o.pause}, {2, o.trim}}, anywhere...),
+		options: Options{LagLimit: lagLimit, MaxStale: time.Duration(random.IntN(4)) * time.Second},
+	}
+	h.play()
+	if len(h.wrongs) > 0 {
+		o.t.Errorf("history of seed %d:\n%s\n%s", seed, strings.Join(h.wrongs, "\n"), strings.Join(h.log, "\n"))
+	}
+}
+
+func (o *onServer) connect() redis.UniversalClient {
+	client, err := store.Connect(store.Options{URL: o.URL(), Timeout: 500 * time.Millisecond})
+	if err != nil {
+		panic(err)
+	}
+	o.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+func (o *onServer) restart(h *history) {
+	o.busy.Lock()
+	defer o.busy.Unlock()
+	h.write("redis restarts")
+	o.Stop()
+	time.Sleep(time.Duration(h.random.Int64N(int64(200 * time.Millisecond))))
+	o.Start()
+}
+
+func (o *onServer) pause(h *history) {
+	o.busy.Lock()
+	defer o.busy.Unlock()
+	h.write("redis is stopped for a while")
+	o.Pause()
+	time.Sleep(time.Duration(h.random.Int64N(int64(500 * time.Millisecond))))
+	o.Resume()
+}
+
+func (o *onServer) trim(h *history) {
+	o.busy.Lock()
+	defer o.busy.Unlock()
+	h.write("log trimmed")
+	o.Do("XTRIM", "{postern}:log", "MAXLEN", h.random.IntN(4))
 }

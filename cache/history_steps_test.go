@@ -17,7 +17,11 @@ import (
 // join starts a sidecar.
 func (h *history) join() {
 	h.started++
-	m := start(fmt.Sprint("sidecar", h.started), h.servers, h.keys, h.options, h.fork(), h.tamper)
+	o := h.options
+	o.Name = fmt.Sprint(h.name, "sidecar", h.started)
+	l, st := newLine(h.servers, h.client(), h.keys, h.fork())
+	m := start(l, st, o, h.tamper)
+	m.slack = h.slack
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.members = append(h.members, m)
@@ -26,9 +30,10 @@ func (h *history) join() {
 
 // operate is an operator's context: of work that a crash of the server ends.
 func (h *history) operate() (context.Context, context.CancelFunc) {
-	h.servers.mu.Lock()
-	defer h.servers.mu.Unlock()
-	ctx := context.WithValue(context.Background(), heldTo{}, h.servers.master.runID)
+	ctx := context.Background()
+	if h.servers != nil {
+		h.servers.change(func(n *node) { ctx = context.WithValue(ctx, heldTo{}, n.runID) })
+	}
 	return context.WithTimeout(ctx, 2*time.Second)
 }
 
@@ -37,7 +42,7 @@ func (h *history) create() {
 	ctx, cancel := h.operate()
 	defer cancel()
 	secret := authz.Secret{Merchant: "m", Grants: []authz.Grant{{Permission: "get"}}}
-	text := fmt.Sprintf("imported-token-%08d", len(h.facts))
+	text := fmt.Sprintf("%s-imported-token-%08d", h.name, len(h.facts))
 	var token authz.Token
 	var err error
 	if h.random.IntN(2) == 0 {
@@ -325,7 +330,9 @@ func (h *history) flush() {
 
 // settle mends everything, and demands that all is right after a while.
 func (h *history) settle() {
-	h.servers.lag(false)
+	if h.servers != nil {
+		h.servers.lag(false)
+	}
 	for _, m := range h.members {
 		h.mend(m)
 	}

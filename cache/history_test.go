@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache/store"
 )
@@ -21,7 +23,11 @@ const lagLimit = time.Second
 // history is a random history of a store and its sidecars.
 type history struct {
 	random  *rand.Rand
-	servers *servers
+	name    string
+	servers *servers // nil: real ones
+	client  func() redis.UniversalClient
+	steps   []step
+	slack   time.Duration
 	keys    *authz.Keyring
 	admin   *store.Store
 	options Options
@@ -39,14 +45,22 @@ type history struct {
 	begun  time.Time
 }
 
-// play plays the history of a seed, and returns what went wrong in it, and its
-// log.
-func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string) {
+// simulate plays the history of a seed in a bubble, and returns what went wrong
+// in it, and its log.
+func simulate(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string) {
 	random := rand.New(rand.NewPCG(seed, 0))
-	h := &history{random: random, servers: newServers(random.IntN(3) > 0), keys: keys, tamper: tamper, begun: time.Now(), steady: true}
-	h.options = Options{Size: 100, LagLimit: lagLimit, MaxStale: []time.Duration{0, 2 * time.Second, 4 * time.Second}[random.IntN(3)]}
-	_, h.admin = newLine(h.servers, keys, h.fork())
-	for range 2 + random.IntN(2) {
+	h := &history{
+		random: random, servers: newServers(random.IntN(3) > 0), client: unconnected, keys: keys, tamper: tamper, steps: steps, steady: true,
+		options: Options{Size: 100, LagLimit: lagLimit, MaxStale: []time.Duration{0, 2 * time.Second, 4 * time.Second}[random.IntN(3)]},
+	}
+	h.play()
+	return h.wrongs, h.log
+}
+
+func (h *history) play() {
+	h.begun = time.Now()
+	_, h.admin = newLine(h.servers, h.client(), h.keys, h.fork())
+	for range 2 + h.random.IntN(2) {
 		h.join()
 	}
 	for range 4 {
@@ -55,7 +69,7 @@ func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string
 	h.invent()
 	for range 30 {
 		h.step()
-		time.Sleep(time.Duration(random.Int64N(int64(pauses[random.IntN(len(pauses))]))))
+		time.Sleep(time.Duration(h.random.Int64N(int64(pauses[h.random.IntN(len(pauses))]))))
 	}
 	h.settle()
 	for _, m := range h.members {
@@ -65,29 +79,34 @@ func play(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string
 	for _, m := range h.members {
 		m.done.Wait()
 	}
-	return h.wrongs, h.log
 }
 
 // pauses are the most that lies between one step and the next.
 var pauses = []time.Duration{time.Millisecond, 30 * time.Millisecond, 200 * time.Millisecond, time.Second}
 
 // steps are what may happen next, by weight.
-var steps = []struct {
+var steps = append([]step{
+	{4, (*history).lag}, {4, (*history).crash}, {3, (*history).trim}, {2, (*history).clock}, {1, (*history).flush},
+}, anywhere...)
+
+// anywhere are the steps that need no servers of ours.
+var anywhere = []step{
+	{30, (*history).ask}, {12, (*history).askAll}, {10, (*history).remove}, {8, (*history).race}, {6, (*history).create}, {4, (*history).rotate},
+	{8, (*history).befall}, {8, (*history).heal}, {3, (*history).restart},
+}
+
+type step struct {
 	weight int
 	do     func(*history)
-}{
-	{30, (*history).ask}, {12, (*history).askAll}, {10, (*history).remove}, {8, (*history).race}, {6, (*history).create}, {4, (*history).rotate},
-	{8, (*history).befall}, {8, (*history).heal}, {3, (*history).restart}, {4, (*history).lag}, {4, (*history).crash}, {3, (*history).trim},
-	{2, (*history).clock}, {1, (*history).flush},
 }
 
 func (h *history) step() {
 	total := 0
-	for _, s := range steps {
+	for _, s := range h.steps {
 		total += s.weight
 	}
 	n := h.random.IntN(total)
-	for _, s := range steps {
+	for _, s := range h.steps {
 		if n -= s.weight; n < 0 {
 			s.do(h)
 			return
@@ -158,7 +177,7 @@ func histories(t *testing.T, first, count uint64, tamper tamper, stop func(seed 
 						return
 					}
 					synctest.Test(t, func(*testing.T) {
-						wrongs, log := play(first+seed, keys, tamper)
+						wrongs, log := simulate(first+seed, keys, tamper)
 						if len(wrongs) > 0 && stop(first+seed, wrongs, log) {
 							done.Store(true)
 						}

@@ -74,7 +74,7 @@ func awaitReplicas(ctx context.Context, c *redis.Conn, n int) error {
 	}
 	patience := time.Second
 	if deadline, ok := ctx.Deadline(); ok {
-		patience = min(patience, time.Until(deadline)*2/3)
+		patience = min(patience, time.Until(deadline)/2)
 	}
 	got, err := c.Wait(ctx, n, max(patience, time.Millisecond)).Result()
 	if err != nil {

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 var masterBehaviours = []behaviour{
@@ -58,7 +60,7 @@ func containsAll(text string, parts []string) bool {
 
 // soon is a context in which a wait for replicas is short.
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 600*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -108,9 +110,17 @@ func deletesOnStill(t *testing.T, w *world) {
 			t.Errorf("Delete on the %d replicas that do not = %v", i, err)
 		}
 		replica.Resume()
-		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
-			t.Errorf("control: Delete when it goes on = %v", err)
+		waits := 0 // the record's master and the log's may be two
+		w.meddle(func(cmd redis.Cmder, next func() error) error {
+			if cmd.Name() == "wait" {
+				waits++
+			}
+			return next()
+		})
+		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil || waits != 2 {
+			t.Errorf("control: Delete when it goes on = %v after %d waits, want one for the record and one for the log", err, waits)
 		}
+		w.meddle(nil)
 	}
 }
 
