@@ -27,6 +27,8 @@ type follower struct {
 	cursor   store.Position // of the last entry applied
 	sequence int64          // its number
 	begun    bool           // cursor is where the log was found
+	skipped  store.Position // up to here entries were not applied one by one
+	left     time.Time      // when they were skipped; zero: never with anything kept
 	reported time.Time      // when the last report was sent that was taken
 	fenced   bool           // the master had a replica: it must have one that follows
 	master   store.Master   // as of the last report
@@ -117,6 +119,9 @@ func (f *follower) jump(c *Secrets, to store.Entry) {
 	}
 	f.cursor, f.sequence, f.begun = to.Position, to.Sequence, true
 	c.fresh.gap()
+	if c.Len() > 0 { // what is kept may be used while it cannot be read again
+		f.skipped, f.left = to.Position, time.Now()
+	}
 }
 
 // beginAgain begins with the log of another master: where it had not got all of
@@ -204,6 +209,18 @@ func (c *Secrets) mayProve(now time.Time) bool {
 	return f.begun && !f.reported.IsZero() && age(f.reported, now) < reportWithin
 }
 
+// bound is how long after its last report this sidecar may use a secret that
+// it cannot read again.
+func (c *Secrets) bound() time.Duration { return c.maxStale + c.fresh.lagLimit + reportWithin }
+
+// counted reports whether the fleet still counts this sidecar: whoever deletes
+// a secret waits for it, or is told by when it has stopped.
+func (f *follower) counted(now time.Time, bound time.Duration) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.reported.IsZero() && age(f.reported, now) < bound
+}
+
 // severed reports whether the master owes a proof that a replica follows it:
 // another one may be the master, and know more.
 func (f *follower) severed(now time.Time) bool {
@@ -235,15 +252,17 @@ func (c *Secrets) report(ctx context.Context) error {
 	f := &c.follower
 	f.mu.Lock()
 	r := store.Report{
-		Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), Applied: f.cursor.String(),
-		Bound: c.maxStale + c.fresh.lagLimit + reportWithin + reportSlack,
+		Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack,
 	}
-	fenced, before, begun := f.fenced, f.master, f.begun
-	f.mu.Unlock()
-	if !begun {
-		r.Applied = "" // not a place: nothing is applied yet
+	if f.begun && r.RunID != "" { // else nothing is applied yet
+		r.Applied = f.cursor.String()
 	}
 	sent := time.Now()
+	if !f.left.IsZero() && age(f.left, sent) < c.maxStale {
+		r.Skipped = f.skipped.String()
+	}
+	fenced, before := f.fenced, f.master
+	f.mu.Unlock()
 	master, err := c.store.Report(ctx, r, fenced)
 	f.mu.Lock()
 	f.reportTrouble = err

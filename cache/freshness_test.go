@@ -244,6 +244,7 @@ func TestFailedRereadIsStale(t *testing.T) {
 			c.fresh.prove(time.Now())
 			b.spends("control: not due", c, l, 0)
 			time.Sleep(time.Nanosecond)
+			c.report(t.Context()) // the fleet counts it
 			if maxStale == 0 {
 				want(t, "due, strict", c, l, here, authz.StoreUnavailable)
 				return

@@ -24,7 +24,7 @@ var guards = []struct {
 	{"MaxStale", tamper{options: func(o *Options) { o.MaxStale += time.Hour }}},
 	{"a proof grows old", tamper{options: func(o *Options) { o.LagLimit = time.Hour }}},
 	{"nil is believed under the first epoch only", tamper{answer: oneEpoch}},
-	{"nil is believed of a master that replicas follow", tamper{answer: followed}},
+	{"nil is believed of a master that replicas follow", tamper{answer: followed, linger: 3}},
 }
 
 // TestGuards demands that every guard is needed: that histories go wrong

@@ -213,6 +213,7 @@ func (m *member) find(f *fact) answer {
 
 // tamper turns a guard off: by what the sidecar is told.
 type tamper struct {
+	linger  time.Duration // how many times longer its histories are
 	options func(*Options)
 	answer  func(*member, redis.Cmder, error) error
 }

@@ -35,14 +35,14 @@ type history struct {
 	members []*member
 	started int
 	work    sync.WaitGroup // what goes on beside
-	steady  bool           // Redis's clock never moved
-	emptied bool
 
-	mu     sync.Mutex // guards what follows, and all that is in facts
-	facts  []*fact
-	wrongs []string
-	log    []string
-	begun  time.Time
+	mu      sync.Mutex // guards what follows, and all that is in facts
+	steady  bool       // Redis's clock never moved
+	emptied bool
+	facts   []*fact
+	wrongs  []string
+	log     []string
+	begun   time.Time
 }
 
 // simulate plays the history of a seed in a bubble, and returns what went wrong
@@ -69,7 +69,7 @@ func (h *history) play() {
 	h.invent()
 	for range 30 {
 		h.step()
-		time.Sleep(time.Duration(h.random.Int64N(int64(pauses[h.random.IntN(len(pauses))]))))
+		time.Sleep(time.Duration(h.random.Int64N(int64(pauses[h.random.IntN(len(pauses))]))) * (1 + h.tamper.linger))
 	}
 	h.settle()
 	for _, m := range h.members {
@@ -191,7 +191,7 @@ func histories(t *testing.T, first, count uint64, tamper tamper, stop func(seed 
 // POSTERN_FAULTS=long plays 100,000 histories. POSTERN_SEED plays one, and
 // tells all that happens in it.
 func TestHistories(t *testing.T) {
-	first, count := uint64(1), uint64(1000)
+	first, count := uint64(1), uint64(300)
 	if os.Getenv("POSTERN_FAULTS") == "long" {
 		count = 100_000
 	}

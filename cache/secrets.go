@@ -90,7 +90,8 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 		return c.readStranger(t, client)
 	})
 	if err != nil && ok && mayServeStale(authz.ReasonOf(err)) {
-		if old := age(c.fresh.lastTrue(e), time.Now()); old < c.maxStale {
+		now := time.Now()
+		if old := age(c.fresh.lastTrue(e), now); old < c.maxStale && c.follower.counted(now, c.bound()) {
 			c.Stats.stale(old)
 			return e.secret, nil
 		}

@@ -28,7 +28,7 @@ type Deletion struct {
 // such secret, and ErrUnfollowed where the deletion stands, on too few
 // replicas to outlive its master for sure.
 func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, error) {
-	if _, err := s.Epoch(ctx); err != nil {
+	if err := s.opened(ctx); err != nil {
 		return Deletion{}, err
 	}
 	tombstone := authz.Secret{ID: id}
@@ -52,17 +52,23 @@ func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, 
 
 // bury writes a tombstone in the place of a record, unless one is there, and
 // then announces it: in this order, so that whoever hears of it reads it. Then
-// it waits for replicas. A tombstone has no time to live.
+// it writes it again, to wait for replicas: a connection that were held over
+// the announcement, which takes another, would let deletions at once wait for
+// each other. A tombstone has no time to live.
 func (s *Store) bury(ctx context.Context, tombstone *authz.Secret, replicas int) (at Position, err error) {
-	err = s.pinned(ctx, secretKey(tombstone.ID), func(c *redis.Conn) error {
-		if err := s.entomb(ctx, c, tombstone); err != nil {
-			return err
-		}
-		if at, err = s.announce(ctx, tombstone.ID, replicas); err != nil {
-			return err
-		}
-		return awaitAsked(ctx, c, replicas)
-	})
+	name := secretKey(tombstone.ID)
+	err = s.pinned(ctx, name, func(c *redis.Conn) error { return s.entomb(ctx, c, tombstone) })
+	if err == nil {
+		at, err = s.announce(ctx, tombstone.ID, replicas)
+	}
+	if err == nil {
+		err = s.pinned(ctx, name, func(c *redis.Conn) error {
+			if err := s.entomb(ctx, c, tombstone); err != nil {
+				return err
+			}
+			return awaitAsked(ctx, c, replicas)
+		})
+	}
 	if errors.Is(err, ErrUnfollowed) {
 		err = fmt.Errorf("secret %s is deleted, but a failover could bring it back: %w: mend the replicas, then delete it again", tombstone.ID, err)
 	}
@@ -104,7 +110,7 @@ func (s *Store) forestall(ctx context.Context, merchant, id string) (bool, error
 // each as Delete does. The error is authz.Unknown where there is no such
 // merchant.
 func (s *Store) DeleteMerchant(ctx context.Context, merchant string, replicas int) (Deletion, error) {
-	if _, err := s.Epoch(ctx); err != nil {
+	if err := s.opened(ctx); err != nil {
 		return Deletion{}, err
 	}
 	x, err := s.index(ctx, merchant)

@@ -20,6 +20,7 @@ var deleteBehaviours = []behaviour{
 	{"a merchant is closed for good", closes},
 	{"a merchant's deletion that dies is finished by the next", closesInOrder},
 	{"deleting at once", deletesAtOnce},
+	{"a deletion needs one connection at a time", deletesOnOne},
 	{"what cannot be read can be deleted", deletesBroken},
 	{"what is not there cannot be deleted", deletesNothing},
 }
@@ -167,6 +168,16 @@ func deletesAtOnce(t *testing.T, w *world) {
 	all.Wait()
 	if x, err := w.index(t.Context(), "m"); err != nil || len(x.ids) != 0 || len(w.live()) != 0 {
 		t.Errorf("left: list %v, live %v, %v, want nothing", x.ids, w.live(), err)
+	}
+}
+
+// Where it held one and waited for another, as many deletions at once as there
+// are connections would wait for each other.
+func deletesOnOne(t *testing.T, w *world) {
+	_, secret := w.made("m")
+	narrow := New(connect(t, Options{URL: w.url, Timeout: patient / 5, PoolSize: 1}), w.Keyring())
+	if _, err := narrow.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
+		t.Errorf("Delete by a client of one connection = %v", err)
 	}
 }
 

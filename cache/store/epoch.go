@@ -68,12 +68,8 @@ func (s *Store) begin(ctx context.Context) error {
 	if err != nil || epoch != "" {
 		return err
 	}
-	fleet, _, err := s.Fleet(ctx)
-	if err != nil {
+	if err := s.checkFleet(ctx); err != nil {
 		return err
-	}
-	if slices.ContainsFunc(fleet, func(sidecar Sidecar) bool { return sidecar.Epoch != "" }) {
-		return ErrEmptied
 	}
 	sealed, err := sealJSON(keys, epochKey, epochRecord{Version: recordVersion, Epoch: rand.Text()})
 	if err != nil {
@@ -86,6 +82,26 @@ func (s *Store) begin(ctx context.Context) error {
 		return fmt.Errorf("begin the store: %w", unavailable(err))
 	}
 	return s.Verifies(ctx, keys) // another first write may have won
+}
+
+// checkFleet refuses to take a store without an epoch for a new one while
+// sidecars run that know one.
+func (s *Store) checkFleet(ctx context.Context) error {
+	fleet, _, err := s.Fleet(ctx)
+	if err == nil && slices.ContainsFunc(fleet, func(sidecar Sidecar) bool { return sidecar.Epoch != "" }) {
+		err = ErrEmptied
+	}
+	return err
+}
+
+// opened verifies the store's epoch before something is deleted from it. A
+// store that was never begun holds nothing to delete.
+func (s *Store) opened(ctx context.Context) error {
+	epoch, err := s.Epoch(ctx)
+	if err == nil && epoch == "" {
+		err = s.checkFleet(ctx)
+	}
+	return err
 }
 
 // reseal seals the epoch under the minting key of keys.

@@ -21,11 +21,16 @@ type Report struct {
 	Name    string `json:"name"`    // of the process, unique
 	Catalog string `json:"catalog"` // hash
 	Applied string `json:"applied"` // the Position up to which it has applied the log
+	Skipped string `json:"skipped"` // that up to which it has not seen all of it, and may use a secret as it was; "" where it has seen all
 	Epoch   string `json:"epoch"`   // of the store, as it first saw it
 
 	// Bound is how long after its last report it may still use a secret as it
 	// was: after that it has stopped, whatever has become of it.
 	Bound time.Duration `json:"bound"`
+
+	// RunID is that of the master whose log Applied is a place in; "" takes it
+	// for a place in any.
+	RunID string `json:"-"`
 }
 
 // Sidecar is a sidecar as the store knows it.
@@ -38,10 +43,14 @@ type Sidecar struct {
 // before the last report, by Redis's clock.
 func (s Sidecar) StoppedBy() time.Time { return s.Seen.Add(s.Bound) }
 
-// hasApplied reports whether the sidecar has applied the log up to p.
+// hasApplied reports whether the sidecar has applied the log's entry at p.
 func (s Sidecar) hasApplied(p Position) bool {
 	at, err := parsePosition(s.Applied)
-	return err == nil && !at.Before(p)
+	if err != nil || at.Before(p) {
+		return false
+	}
+	skipped, err := parsePosition(s.Skipped)
+	return s.Skipped == "" || err == nil && skipped.Before(p)
 }
 
 // stamp stores a report with Redis's time before it, and returns that time.
@@ -55,16 +64,19 @@ return now[1] .. string.format('%06d', now[2])`)
 // must take the report too: a master that was cut off answers readily and
 // knows nothing. ErrUnfollowed tells that none did.
 func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, err error) {
-	text, err := json.Marshal(r)
-	if err != nil {
-		return m, fmt.Errorf("encode report: %w", err)
-	}
 	err = s.pinned(ctx, fleetKey, func(c *redis.Conn) error {
-		if err := stamp.Run(ctx, c, []string{fleetKey}, r.Name, text).Err(); err != nil {
-			return fmt.Errorf("report to the store: %w", unavailable(err))
-		}
 		if m, err = inspect(ctx, c); err != nil {
 			return err
+		}
+		if r.RunID != "" && r.RunID != m.RunID {
+			r.Applied = "" // in another log
+		}
+		text, err := json.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encode report: %w", err)
+		}
+		if err := stamp.Run(ctx, c, []string{fleetKey}, r.Name, text).Err(); err != nil {
+			return fmt.Errorf("report to the store: %w", unavailable(err))
 		}
 		if m.Replicas == 0 && !fenced {
 			return nil
