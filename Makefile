@@ -31,7 +31,7 @@ test: envoy redis compiler lint ## all tests, on real Envoy and Redis; with the 
 
 .PHONY: faults
 faults: envoy redis ## what faults of the store and restarts do to requests, measured: some ten minutes
-	POSTERN_FAULTS=long go test -count=1 -parallel 1 -timeout 30m -run Faults -v ./cmd/postern
+	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 30m -run Faults -v ./cmd/postern
 
 .PHONY: build
 build: ## bin/postern
@@ -40,8 +40,8 @@ build: ## bin/postern
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "make lint: to be formatted with gofmt -w:" $$files >&2; exit 1; }
-	go vet -tags compose ./...
-	go run $(STATICCHECK) -tags compose ./...
+	go vet -tags compose,faults ./...
+	go run $(STATICCHECK) -tags compose,faults ./...
 
 .PHONY: compose-test
 compose-test: ## the compose file's test, on the container engine that answers or, as root, one of its own
