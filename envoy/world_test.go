@@ -31,6 +31,9 @@ type world struct {
 	tokens  map[string]string
 	secrets map[authz.Digest]*authz.Secret // what the store holds, by digest
 	redis   *storetest.Server
+
+	filter envoy.FilterOptions // of gates that serve from now on
+	gate   *envoy.Gate         // that serves, after serve
 }
 
 // drafts are the secrets with grants as the catalog has them.
@@ -181,10 +184,10 @@ func (w *world) serve(t *testing.T) string {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
 	secrets.Look(t.Context())
-	gate := envoy.NewGate(envoy.Options{
-		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
+	w.gate = envoy.NewGate(envoy.Options{
+		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
 	})
-	server, states := envoy.NewServer(gate)
+	server, states := envoy.NewServer(w.gate)
 	envoy.SetServing(states, true)
 	return listen(t, server)
 }
