@@ -213,4 +213,3 @@ func checkWithheld(t *testing.T, r *http.Response, body string) {
 		t.Errorf("the answer holds the cost: %s %v", body, r.Header)
 	}
 }
-

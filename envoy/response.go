@@ -127,6 +127,9 @@ func dynamicMetadata(v authz.Verdict) *structpb.Struct {
 	if v.Reason.Decision() == authz.Allow && len(v.Remove) > 0 {
 		set("filter", "required")
 		fields["filter_paths"] = textList(v.Remove)
+		if len(v.Media) > 0 {
+			fields["filter_media"] = textList(v.Media)
+		}
 	}
 	return &structpb.Struct{Fields: fields}
 }
