@@ -58,6 +58,7 @@ type outcome struct {
 // Process is one answer. Envoy has no timer in this mode, so the time ends
 // here, whatever hangs: the return frees what still runs.
 func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
+	begun := time.Now()
 	done := make(chan outcome, 1)
 	go func() { done <- f.process(s) }()
 	timer := time.NewTimer(f.o.Lifetime)
@@ -68,7 +69,7 @@ func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
 	case <-timer.C:
 		o = outcome{Late, status.Error(codes.DeadlineExceeded, "the answer took too long")}
 	}
-	f.Stats.Results[o.result].Add(1)
+	f.Stats.count(o.result, time.Since(begun))
 	switch o.result {
 	case Filtered, Passed:
 		return nil

@@ -187,9 +187,19 @@ func TestFilteredAnswers(t *testing.T) {
 	}
 }
 
-func startProxy(t *testing.T, gate string, upstream *api) *envoyproc.Process {
+// startProxy starts Envoy; edits are texts of envoy.yaml and what stands in
+// their place, in turn.
+func startProxy(t *testing.T, gate string, upstream *api, edits ...string) *envoyproc.Process {
 	t.Helper()
-	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Gate: gate, Upstream: upstream.address})
+	edit := func(bootstrap string) string {
+		for i := 0; i < len(edits); i += 2 {
+			if strings.Count(bootstrap, edits[i]) != 1 {
+				t.Fatalf("envoy.yaml holds %q %d times: want it once", edits[i], strings.Count(bootstrap, edits[i]))
+			}
+		}
+		return strings.NewReplacer(edits...).Replace(bootstrap)
+	}
+	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Gate: gate, Upstream: upstream.address, Edit: edit})
 	must(t, err)
 	t.Cleanup(func() { proxy.Stop() })
 	return proxy

@@ -137,9 +137,12 @@ func (h head) response(length int) *procv3.ProcessingResponse {
 	} else {
 		m.SetHeaders = append(m.SetHeaders, rawHeader("content-length", strconv.Itoa(length)))
 	}
-	return &procv3.ProcessingResponse{Response: &procv3.ProcessingResponse_ResponseHeaders{
-		ResponseHeaders: &procv3.HeadersResponse{Response: &procv3.CommonResponse{HeaderMutation: m}},
-	}}
+	return &procv3.ProcessingResponse{
+		Response: &procv3.ProcessingResponse_ResponseHeaders{
+			ResponseHeaders: &procv3.HeadersResponse{Response: &procv3.CommonResponse{HeaderMutation: m}},
+		},
+		DynamicMetadata: said("clean", "yes"),
+	}
 }
 
 // private is a Cache-Control field that keeps an answer from all but the

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"sync/atomic"
+	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
@@ -77,6 +78,12 @@ func resultOf(err error) Result {
 // FilterStats counts answers since the process began.
 type FilterStats struct {
 	Results [len(results)]atomic.Int64
+	Nanos   atomic.Int64 // spent in the filter, waiting for the upstream included
+}
+
+func (s *FilterStats) count(r Result, d time.Duration) {
+	s.Results[r].Add(1)
+	s.Nanos.Add(int64(d))
 }
 
 // The bodies of what is sent in the place of an answer. They hold nothing of
@@ -86,9 +93,13 @@ const (
 	bodyBusy     = `{"error":"temporarily_unavailable","error_description":"The request was carried out, but its response could not be freed right now of data that this API secret may not see"}`
 )
 
-// verdictSpace is the metadata by which envoy.yaml knows an answer of the
-// filter's own, and the access log the result.
-const filterSpace = "postern.filter"
+// said is metadata that the filter leaves for envoy.yaml and the access log:
+// that an answer is clean, or why it is withheld.
+func said(name, value string) *structpb.Struct {
+	return &structpb.Struct{Fields: map[string]*structpb.Value{
+		"postern.filter": structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{name: structpb.NewStringValue(value)}}),
+	}}
+}
 
 // withhold is sent in the place of an answer.
 func withhold(r Result) *procv3.ProcessingResponse {
@@ -105,11 +116,7 @@ func withhold(r Result) *procv3.ProcessingResponse {
 			Body:    []byte(body),
 			Details: "postern_" + r.String(),
 		}},
-		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			filterSpace: structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
-				"withheld": structpb.NewStringValue(r.String()),
-			}}),
-		}},
+		DynamicMetadata: said("withheld", r.String()),
 	}
 }
 
