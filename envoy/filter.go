@@ -85,8 +85,8 @@ func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
 // process filters one answer, or withholds it. Tried on 1.40: while Envoy holds
 // the headers it takes an ImmediateResponse at any time, with our status, body
 // and headers. Of a gRPC error it makes status_on_error, which cannot tell 502
-// from 503; and where the stream simply ends, it sends the upstream's headers
-// and no body.
+// from 503. Where the stream simply ends, it would send the upstream's headers
+// and no body, were it not for postern.unfiltered in envoy.yaml.
 func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 	result, err := f.filter(s)
 	if s.Context().Err() != nil { // Envoy has left, as its client or upstream has

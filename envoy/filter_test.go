@@ -99,7 +99,7 @@ func (w *world) ask(t *testing.T, proxy *envoyproc.Process, secret, method, n st
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	client := http.Client{
-		Transport:     &http.Transport{DisableCompression: true, DisableKeepAlives: true},
+		Transport:     &http.Transport{DisableCompression: true, DisableKeepAlives: true, Protocols: w.protocols},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Timeout:       30 * time.Second,
 	}
@@ -208,18 +208,24 @@ func startProxy(t *testing.T, gate string, upstream *api, edits ...string) *envo
 // checkWithheld checks an answer of the filter's own.
 func checkWithheld(t *testing.T, r *http.Response, body string) {
 	t.Helper()
-	var form map[string]string
+	form := checkOurs(t, r, body)
+	want := map[int][]string{502: {"response_withheld", ""}, 503: {"temporarily_unavailable", "1"}}[r.StatusCode]
+	if got := []string{form["error"], r.Header.Get("Retry-After")}; !slices.Equal(got, want) || !strings.Contains(form["error_description"], "was carried out") {
+		t.Errorf("got %s, retry-after %q, want %q", body, r.Header.Get("Retry-After"), want)
+	}
+}
+
+// checkOurs checks what every error of ours is, the filter's and Envoy's.
+func checkOurs(t *testing.T, r *http.Response, body string) (form map[string]string) {
+	t.Helper()
 	if err := json.Unmarshal([]byte(body), &form); err != nil || len(form) != 2 || form["error"] == "" || form["error_description"] == "" {
 		t.Errorf("got %d %.200s, want our JSON", r.StatusCode, body)
-	}
-	want := map[int][]string{502: {"response_withheld", ""}, 503: {"temporarily_unavailable", "1"}}[r.StatusCode]
-	if !slices.Equal([]string{form["error"], r.Header.Get("Retry-After")}, want) {
-		t.Errorf("error %q, retry-after %q, want %q", form["error"], r.Header.Get("Retry-After"), want)
 	}
 	if types := r.Header["Content-Type"]; !slices.Equal(types, []string{"application/json"}) {
 		t.Errorf("content-type %q, want application/json", types)
 	}
-	if strings.Contains(body+fmt.Sprint(r.Header), cost) {
-		t.Errorf("the answer holds the cost: %s %v", body, r.Header)
+	if r.StatusCode < 500 || strings.Contains(body+fmt.Sprint(r.Header), cost) {
+		t.Errorf("got %d %s %v, want an error without the cost", r.StatusCode, body, r.Header)
 	}
+	return form
 }

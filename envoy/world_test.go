@@ -1,12 +1,15 @@
 package envoy_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,8 +35,11 @@ type world struct {
 	secrets map[authz.Digest]*authz.Secret // what the store holds, by digest
 	redis   *storetest.Server
 
-	filter envoy.FilterOptions // of gates that serve from now on
-	gate   *envoy.Gate         // that serves, after serve
+	protocols *http.Protocols // of ask; nil: HTTP/1.1
+
+	filter envoy.FilterOptions           // of gates that serve from now on
+	gate   *envoy.Gate                   // that serves, after serve
+	next   atomic.Pointer[authz.Catalog] // what catalog was replaced with while it serves, or nil
 }
 
 // drafts are the secrets with grants as the catalog has them.
@@ -50,10 +56,7 @@ var drafts = map[string][]string{
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	data, err := os.ReadFile("../deploy/catalog.yaml")
-	must(t, err)
-	catalog, err := openapi.Load(data)
-	must(t, err)
+	catalog := exampleCatalog(t)
 	keys, err := authz.NewKeyring("pt_")
 	must(t, err)
 	server := storetest.Redis(t)
@@ -69,6 +72,21 @@ func newWorld(t *testing.T) *world {
 	}
 	w.addOthers(t)
 	return w
+}
+
+// exampleCatalog is the example catalog with texts replaced, in turn.
+func exampleCatalog(t *testing.T, edits ...string) *authz.Catalog {
+	t.Helper()
+	data, err := os.ReadFile("../deploy/catalog.yaml")
+	must(t, err)
+	for i := 0; i < len(edits); i += 2 {
+		if strings.Count(string(data), edits[i]) != 1 {
+			t.Fatalf("the catalog holds %q %d times: want it once", edits[i], strings.Count(string(data), edits[i]))
+		}
+	}
+	catalog, err := openapi.Load([]byte(strings.NewReplacer(edits...).Replace(string(data))))
+	must(t, err)
+	return catalog
 }
 
 func (w *world) draft(t *testing.T, permissions ...string) authz.Secret {
@@ -185,7 +203,7 @@ func (w *world) serve(t *testing.T) string {
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
 	secrets.Look(t.Context())
 	w.gate = envoy.NewGate(envoy.Options{
-		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
+		Secrets: secrets, Catalog: func() *authz.Catalog { return cmp.Or(w.next.Load(), w.catalog) }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
 	})
 	server, states := envoy.NewServer(w.gate)
 	envoy.SetServing(states, true)
