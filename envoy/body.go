@@ -40,7 +40,8 @@ type body struct {
 	taken  int64
 }
 
-// newBody is an empty body that expects n bytes.
+// newBody is an empty body that expects n bytes, and is to be released, whatever
+// the error.
 func (f *Filter) newBody(n int64) (*body, error) {
 	b := &body{limit: f.o.MaxBody, memory: &f.memory}
 	return b, b.grow(n)
@@ -55,12 +56,10 @@ func (b *body) take(n int64) error {
 	return nil
 }
 
-// release gives back what was taken. A nil body took nothing.
+// release gives back what was taken.
 func (b *body) release() {
-	if b != nil {
-		b.memory.used.Add(-b.taken)
-		b.taken = 0
-	}
+	b.memory.used.Add(-b.taken)
+	b.taken = 0
 }
 
 // grow makes room for n bytes in all.
@@ -108,32 +107,26 @@ func receive(s procv3.ExternalProcessor_ProcessServer, b *body) (trailers bool, 
 	}
 }
 
-// unpack undoes a content coding that head.refuse let through.
-func (f *Filter) unpack(packed *body, coding string) (*body, error) {
-	if coding != "gzip" && coding != "x-gzip" || len(packed.bytes) == 0 {
-		return packed, nil
-	}
-	reader, err := gzip.NewReader(bytes.NewReader(packed.bytes))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", Coding, err)
-	}
+// unpack undoes gzip. The body is to be released, whatever the error.
+func (f *Filter) unpack(packed []byte) (*body, error) {
 	plain, err := f.newBody(0)
 	if err != nil {
 		return plain, err
 	}
-	if _, err := io.Copy(plain, reader); err != nil {
-		if resultOf(err) == Broken {
-			err = fmt.Errorf("%w: %w", Coding, err)
-		}
-		return plain, err
+	reader, err := gzip.NewReader(bytes.NewReader(packed))
+	if err != nil {
+		return plain, fmt.Errorf("%w: %w", Coding, err)
 	}
-	packed.release()
-	return plain, nil
+	_, err = io.Copy(plain, reader)
+	if err != nil && resultOf(err) == Broken { // not of plain's limits
+		err = fmt.Errorf("%w: %w", Coding, err)
+	}
+	return plain, err
 }
 
-// remove takes the data at paths out of a body. A body that is no JSON by its
+// clean is the body without the data at paths. A body that is no JSON by its
 // type passes, unless it looks like JSON all the same.
-func (f *Filter) remove(b *body, h head, paths []fields.Path) ([]byte, Result, error) {
+func (b *body) clean(h head, paths []fields.Path) ([]byte, Result, error) {
 	if len(b.bytes) == 0 || !h.isJSON() && !looksLikeJSON(b.bytes) {
 		return b.bytes, Passed, nil
 	}

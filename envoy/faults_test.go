@@ -2,14 +2,12 @@ package envoy_test
 
 import (
 	"context"
-	"io"
+	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
@@ -140,108 +138,53 @@ func TestFilterOff(t *testing.T) {
 	}
 }
 
-// stalled is an answer that stops amid its body until release is closed.
-func stalled(release <-chan struct{}) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		io.WriteString(w, labelBody[:60])
-		w.(http.Flusher).Flush()
-		select {
-		case <-release:
-			io.WriteString(w, labelBody[60:])
-		case <-r.Context().Done():
-		}
+// TestMisconfigured changes what envoy.yaml must have. No cost may pass, and the
+// reason is counted where the filter is asked at all.
+func TestMisconfigured(t *testing.T) {
+	w, upstream := newWorld(t), newAPI(t)
+	gate := w.serve(t)
+	upstream.on("PP1", asJSON(labelBody))
+	const letFail = "failure_mode_allow: false\n                  status_on_error"
+	for name, tt := range map[string]struct {
+		edits  []string
+		status int
+	}{
+		"buffered":             {[]string{"response_body_mode: FULL_DUPLEX_STREAMED", "response_body_mode: BUFFERED"}, 502},
+		"streamed":             {[]string{"response_body_mode: FULL_DUPLEX_STREAMED", "response_body_mode: STREAMED"}, 502},
+		"no body":              {[]string{"response_body_mode: FULL_DUPLEX_STREAMED", "response_body_mode: NONE"}, 502},
+		"metadata stays there": {[]string{"forwarding_namespaces: {untyped: [envoy.filters.http.ext_authz]}", "forwarding_namespaces: {untyped: [other]}"}, 502},
+		"no status":            {[]string{`- {exact: ":status"}`, `- {exact: "x"}`}, 502},
+		"not heard":            {[]string{"receiving_namespaces: {untyped: [postern.filter]}", "receiving_namespaces: {untyped: [other]}"}, 503},
+		"headers refused":      {[]string{"|etag|", "|"}, 503},
+		"may fail, and does":   {[]string{letFail, strings.Replace(letFail, "false", "true", 1), "cluster_name: postern_filter, skip", "cluster_name: nowhere, skip", "  - name: postern_filter\n", "  - name: nowhere\n", "load_assignment: *gate", "load_assignment: {cluster_name: nowhere}"}, 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := startProxy(t, gate, upstream, tt.edits...)
+			before := w.gate.Filter.Stats.Results[envoy.Unannounced].Load()
+			response, body := w.ask(t, proxy, "label", "GET", "PP1")
+			if checkOurs(t, response, body); response.StatusCode != tt.status {
+				t.Errorf("got %d %s, want %d", response.StatusCode, body, tt.status)
+			}
+			if tt.status == 502 {
+				await(t, "it to be counted", func() bool { return w.gate.Filter.Stats.Results[envoy.Unannounced].Load() == before+1 })
+			}
+		})
 	}
 }
 
-// TestFilterLimits covers what ends an answer of our own accord, and what ends
-// it for us.
-func TestFilterLimits(t *testing.T) {
-	w, upstream := newWorld(t), newAPI(t)
-	w.filter = envoy.FilterOptions{MaxBody: 64 << 10, Memory: 128 << 10, Lifetime: 2 * time.Second}
-	proxy := startProxy(t, w.serve(t), upstream)
-	count := func(r envoy.Result) int64 { return w.gate.Filter.Stats.Results[r].Load() }
-	body := func(n int) string { return `{"x":"` + strings.Repeat("x", n-8) + `"}` }
-
-	t.Run("a body at the limit, and beyond", func(t *testing.T) {
-		upstream.on("fits", asJSON(body(64<<10)))
-		if response, got := w.ask(t, proxy, "label", "GET", "fits"); response.StatusCode != 200 || got != body(64<<10) {
-			t.Errorf("got %d with %d bytes, want 200 with all", response.StatusCode, len(got))
-		}
-		upstream.on("over", asJSON(body(64<<10+1)))
-		response, got := w.ask(t, proxy, "label", "GET", "over")
-		checkWithheld(t, response, got)
-		upstream.on("over-in-chunks", func(rw http.ResponseWriter, r *http.Request) {
-			rw.Header().Set("Content-Type", "application/json")
-			rw.(http.Flusher).Flush()
-			io.WriteString(rw, body(64<<10+1))
-		})
-		response, got = w.ask(t, proxy, "label", "GET", "over-in-chunks")
-		checkWithheld(t, response, got)
-		if n := count(envoy.TooLarge); n != 2 {
-			t.Errorf("%d answers counted as too large, want 2", n)
-		}
-	})
-	t.Run("too much at one time", func(t *testing.T) {
-		release, done := make(chan struct{}), make(chan struct{})
-		upstream.on("holds", func(rw http.ResponseWriter, r *http.Request) {
-			rw.Header().Set("Content-Length", "65536")
-			rw.Header().Set("Content-Type", "application/json")
-			io.WriteString(rw, body(64 << 10)[:100])
-			rw.(http.Flusher).Flush()
-			<-release
-			io.WriteString(rw, body(64 << 10)[100:])
-		})
-		go func() { defer close(done); w.ask(t, proxy, "label", "GET", "holds") }()
-		await(t, "the first answer to be held", func() bool { return w.gate.Filter.InFlight() >= 64<<10 })
-		response, got := w.ask(t, proxy, "label", "GET", "fits") // needs twice what is left
-		if checkWithheld(t, response, got); response.StatusCode != 503 || count(envoy.Memory) != 1 {
-			t.Errorf("got %d, and %d counted as memory, want 503 and 1", response.StatusCode, count(envoy.Memory))
-		}
-		close(release)
-		<-done
-		if response, _ := w.ask(t, proxy, "label", "GET", "fits"); response.StatusCode != 200 {
-			t.Errorf("when the other was gone: got %d, want 200", response.StatusCode)
-		}
-	})
-	t.Run("an upstream that stalls", func(t *testing.T) {
-		upstream.on("stalls", stalled(nil))
-		response, got := w.ask(t, proxy, "label", "GET", "stalls")
-		if checkOurs(t, response, got); response.StatusCode != 503 || count(envoy.Late) != 1 {
-			t.Errorf("got %d, and %d counted as late, want 503 and 1", response.StatusCode, count(envoy.Late))
-		}
-	})
-	t.Run("an upstream that breaks off", func(t *testing.T) {
-		upstream.on("breaks", func(rw http.ResponseWriter, r *http.Request) {
-			rw.Header().Set("Content-Type", "application/json")
-			io.WriteString(rw, labelBody[:60])
-			rw.(http.Flusher).Flush()
-			panic(http.ErrAbortHandler)
-		})
-		response, got := w.ask(t, proxy, "label", "GET", "breaks")
-		t.Logf("got %d %s", response.StatusCode, got)
-		checkOurs(t, response, got)
-	})
-	t.Run("a client that leaves", func(t *testing.T) {
-		upstream.on("left", stalled(nil))
-		before := count(envoy.Left)
-		ctx, leave := context.WithCancel(t.Context())
-		r, err := http.NewRequestWithContext(ctx, "GET", "http://"+proxy.Listen+"/api/3/orders/left/label", nil)
-		must(t, err)
-		r.Header.Set("Authorization", "Bearer "+w.tokens["label"])
-		go http.DefaultClient.Do(r)
-		await(t, "the answer to be held", func() bool { return w.gate.Filter.InFlight() > 0 })
-		leave()
-		await(t, "it to be let go", func() bool { return w.gate.Filter.InFlight() == 0 && count(envoy.Left) == before+1 })
-	})
-	await(t, "all to be let go", func() bool { return w.gate.Filter.InFlight() == 0 })
+// broken is a stream that panics, and keeps what is sent on it.
+type broken struct {
+	procStream
+	sent *procv3.ProcessingResponse
 }
 
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s for %s", what)
-		}
+func (b *broken) Context() context.Context                       { return context.Background() }
+func (b *broken) Recv() (*procv3.ProcessingRequest, error)       { panic("for a test") }
+func (b *broken) Send(response *procv3.ProcessingResponse) error { b.sent = response; return nil }
+
+func TestFilterPanics(t *testing.T) {
+	f, s := envoy.NewFilter(envoy.FilterOptions{Log: slog.New(slog.DiscardHandler)}), &broken{}
+	if err := f.Process(s); err != nil || s.sent.GetImmediateResponse().GetStatus().GetCode() != 503 || f.Stats.Results[envoy.Broken].Load() != 1 {
+		t.Errorf("got %v and %v, want a 503 and one answer counted", err, s.sent)
 	}
 }

@@ -89,11 +89,11 @@ func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
 // and no body, were it not for postern.unfiltered in envoy.yaml.
 func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 	result, err := f.filter(s)
-	if s.Context().Err() != nil { // Envoy has left, as its client or upstream has
-		return outcome{Left, status.FromContextError(s.Context().Err()).Err()}
-	}
 	if err == nil {
 		return outcome{result: result}
+	}
+	if s.Context().Err() != nil { // Envoy has left, as its client or upstream has
+		return outcome{Left, status.FromContextError(s.Context().Err()).Err()}
 	}
 	result = resultOf(err)
 	if sent := s.Send(withhold(result)); sent != nil {
@@ -114,11 +114,7 @@ func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (result Result
 	if err != nil {
 		return Broken, err
 	}
-	order, err := readOrder(first)
-	if err != nil {
-		return Broken, err
-	}
-	head, err := readHead(first.GetResponseHeaders())
+	order, head, err := begin(first)
 	if err != nil {
 		return Broken, err
 	}
@@ -128,23 +124,39 @@ func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (result Result
 	if err := head.refuse(order.media); err != nil {
 		return Broken, err
 	}
-	packed, err := f.newBody(head.length)
-	defer packed.release()
+	body, trailers, err := f.hold(s, head)
+	defer body.release()
 	if err != nil {
 		return Broken, err
 	}
-	trailers, err := receive(s, packed)
-	if err != nil {
-		return Broken, err
-	}
-	plain, err := f.unpack(packed, head.coding)
-	defer plain.release()
-	if err != nil {
-		return Broken, err
-	}
-	clean, result, err := f.remove(plain, head, order.paths)
+	clean, result, err := body.clean(head, order.paths)
 	if err != nil {
 		return Broken, err
 	}
 	return result, send(s, head, clean, trailers)
+}
+
+// begin reads what the gate said and what the upstream answers.
+func begin(first *procv3.ProcessingRequest) (order, head, error) {
+	o, err := readOrder(first)
+	if err != nil {
+		return order{}, head{}, err
+	}
+	h, err := readHead(first.GetResponseHeaders())
+	return o, h, err
+}
+
+// hold reads a whole body and undoes its coding. The body is to be released,
+// whatever the error.
+func (f *Filter) hold(s procv3.ExternalProcessor_ProcessServer, h head) (b *body, trailers bool, err error) {
+	packed, err := f.newBody(h.length)
+	if err != nil {
+		return packed, false, err
+	}
+	if trailers, err = receive(s, packed); err != nil || !h.packed() || len(packed.bytes) == 0 {
+		return packed, trailers, err
+	}
+	defer packed.release()
+	b, err = f.unpack(packed.bytes)
+	return b, trailers, err
 }

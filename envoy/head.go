@@ -97,6 +97,9 @@ func (h head) isJSON() bool {
 	return h.mediaType == "application/json" || strings.HasPrefix(h.mediaType, "application/") && strings.HasSuffix(h.mediaType, "+json")
 }
 
+// packed reports whether the body has the one coding that is undone.
+func (h head) packed() bool { return h.coding == "gzip" || h.coding == "x-gzip" }
+
 // refuse says why a body cannot be filtered, by the headers alone. A body that
 // is no JSON passes where its type is one of media, and where the answer is an
 // error, such as Envoy's own; with the one exception of events, which hold data
@@ -106,7 +109,7 @@ func (h head) refuse(media []string) error {
 	switch {
 	case h.status == http.StatusPartialContent:
 		return Partial
-	case h.coding != "" && h.coding != "identity" && h.coding != "gzip" && h.coding != "x-gzip":
+	case h.coding != "" && h.coding != "identity" && !h.packed():
 		return fmt.Errorf("%w: content-encoding %q", Coding, h.coding)
 	case h.isJSON() && (h.charset == "" || strings.EqualFold(h.charset, "utf-8")):
 		return nil
