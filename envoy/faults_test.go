@@ -29,7 +29,7 @@ type processor struct {
 func (p *processor) Process(s procStream) error { return p.do(p.on, s) }
 
 // serveProcessor serves a processor on a unix socket until stop.
-func serveProcessor(t *testing.T, socket string, do func(*grpc.Server, procStream) error) (stop func()) {
+func serveProcessor(t testing.TB, socket string, do func(*grpc.Server, procStream) error) (stop func()) {
 	t.Helper()
 	listener, err := net.Listen("unix", socket)
 	must(t, err)
@@ -41,7 +41,7 @@ func serveProcessor(t *testing.T, socket string, do func(*grpc.Server, procStrea
 
 // elsewhere is the edit of envoy.yaml by which the filter has a socket of its
 // own, so that it can fail while the gate does not.
-func elsewhere(t *testing.T) (socket string, edit []string) {
+func elsewhere(t testing.TB) (socket string, edit []string) {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "filter") // t.TempDir() may be too long for a socket
 	must(t, err)

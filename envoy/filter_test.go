@@ -32,7 +32,7 @@ type api struct {
 	got     map[string]http.Header
 }
 
-func newAPI(t *testing.T) *api {
+func newAPI(t testing.TB) *api {
 	a := &api{answers: map[string]http.HandlerFunc{}, got: map[string]http.Header{}}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		n := strings.Split(r.URL.Path, "/")[4]
@@ -185,7 +185,7 @@ func TestFilteredAnswers(t *testing.T) {
 
 // startProxy starts Envoy; edits are texts of envoy.yaml and what stands in
 // their place, in turn.
-func startProxy(t *testing.T, gate string, upstream *api, edits ...string) *envoyproc.Process {
+func startProxy(t testing.TB, gate string, upstream *api, edits ...string) *envoyproc.Process {
 	t.Helper()
 	edit := func(bootstrap string) string {
 		for i := 0; i < len(edits); i += 2 {
