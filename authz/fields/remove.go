@@ -9,7 +9,7 @@ import (
 // What a body that cannot be filtered has, for [errors.Is]. Each comes inside
 // an [Error], which says where.
 var (
-	ErrSyntax    = errors.New("this is not JSON as of RFC 8259, in UTF-8")
+	ErrSyntax    = errors.New("what stands here is not JSON (RFC 8259)")
 	ErrDepth     = fmt.Errorf("objects and arrays are nested more than %d deep", maxDepth)
 	ErrType      = errors.New("a path goes on through a value that is neither null nor of the kind it names")
 	ErrDuplicate = errors.New("a member that a path names occurs twice")

@@ -101,22 +101,26 @@ func (s *scanner) text() (raw []byte, ok bool) {
 		return nil, false
 	}
 	start := s.at
-	for s.at < len(s.body) {
-		switch c := s.body[s.at]; {
-		case c == '"':
-			s.at++
+	for {
+		s.at += plain(s.body[s.at:])
+		switch {
+		case s.optional('"'):
 			return s.body[start : s.at-1], true
-		case c == '\\':
-			if !s.escape() {
-				return nil, false
-			}
-		case c < ' ':
+		case s.at == len(s.body) || s.body[s.at] != '\\' || !s.escape():
 			return nil, false
-		default:
-			s.at++
 		}
 	}
-	return nil, false
+}
+
+// plain is the length of text before a quote, a backslash or a control
+// character.
+func plain(text []byte) int {
+	for at, c := range text {
+		if c < ' ' || c == '"' || c == '\\' {
+			return at
+		}
+	}
+	return len(text)
 }
 
 func (s *scanner) escape() bool {

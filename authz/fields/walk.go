@@ -48,13 +48,8 @@ func (r *remover) nested(wants []want, depth int) error {
 	}
 	before, kept, more := 0, false, true
 	for index := 0; more; index++ {
-		start, inner := r.at, wants[len(wants):]
-		var err error
-		if object {
-			inner, err = r.member(inner, wants, depth)
-		} else {
-			inner = element(inner, wants, depth, index)
-		}
+		start := r.at
+		inner, err := r.step(wants, depth, index, object)
 		if err != nil {
 			return err
 		}
@@ -101,8 +96,22 @@ func (r *remover) enter(wants []want, depth int, object bool) error {
 	return nil
 }
 
-// member reads a name and its colon, and appends to inner the wants that lead
-// to its value.
+// step reads up to the value of an entry and returns the wants that lead to
+// it. They stand behind wants, in the room that begin made.
+func (r *remover) step(wants []want, depth, index int, object bool) ([]want, error) {
+	inner := wants[len(wants):]
+	if object {
+		return r.member(inner, wants, depth)
+	}
+	for _, w := range wants {
+		if step := w.path[depth]; step.Kind == Elements || step.Index == index {
+			inner = append(inner, want{path: w.path})
+		}
+	}
+	return inner, nil
+}
+
+// member is step for a member: it reads the name and the colon.
 func (r *remover) member(inner, wants []want, depth int) ([]want, error) {
 	start := r.at
 	raw, ok := r.text()
@@ -128,16 +137,6 @@ func (r *remover) member(inner, wants []want, depth int) ([]want, error) {
 		inner = append(inner, want{path: w.path})
 	}
 	return inner, nil
-}
-
-// element appends to inner the wants that lead to the element at index.
-func element(inner, wants []want, depth, index int) []want {
-	for _, w := range wants {
-		if step := w.path[depth]; step.Kind == Elements || step.Index == index {
-			inner = append(inner, want{path: w.path})
-		}
-	}
-	return inner
 }
 
 // cut leaves out body[from:to], which is behind all that was cut before.
