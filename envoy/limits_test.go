@@ -30,7 +30,8 @@ func stalled(release <-chan struct{}) http.HandlerFunc {
 func TestFilterLimits(t *testing.T) {
 	w, upstream := newWorld(t), newAPI(t)
 	w.filter = envoy.FilterOptions{MaxBody: 64 << 10, Memory: 128 << 10, Lifetime: 2 * time.Second}
-	proxy := startProxy(t, w.serve(t), upstream)
+	gate := w.serve(t)
+	proxy := startProxy(t, gate, upstream)
 	count := func(r envoy.Result) int64 { return w.gate.Filter.Stats.Results[r].Load() }
 	body := func(n int) string { return `{"x":"` + strings.Repeat("x", n-8) + `"}` }
 
@@ -103,6 +104,14 @@ func TestFilterLimits(t *testing.T) {
 		await(t, "the answer to be held", func() bool { return w.gate.Filter.InFlight() > 0 })
 		leave()
 		await(t, "it to be let go", func() bool { return w.gate.Filter.InFlight() == 0 && count(envoy.Left) == 2 })
+	})
+	t.Run("an upstream that is gone", func(t *testing.T) {
+		nobody := startProxy(t, gate, &api{address: "127.0.0.1:1"})
+		response, got := w.ask(t, nobody, "label", "GET", "gone")
+		if checkOurs(t, response, got); response.StatusCode != 503 || response.Header.Get("Retry-After") != "1" {
+			t.Errorf("got %d %v, want Envoy's own 503", response.StatusCode, response.Header)
+		}
+		await(t, "it to be counted", func() bool { return count(envoy.Passed)+count(envoy.Filtered) >= 3 })
 	})
 	await(t, "all to be let go", func() bool { return w.gate.Filter.InFlight() == 0 })
 }
