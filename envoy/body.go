@@ -70,7 +70,7 @@ func (b *body) grow(n int64) error {
 	if n <= int64(cap(b.bytes)) {
 		return nil
 	}
-	room := min(max(n, 2*int64(cap(b.bytes)), smallest), max(b.limit, smallest))
+	room := min(max(n, 2*int64(cap(b.bytes)), smallest), b.limit)
 	if err := b.take(room - int64(cap(b.bytes))); err != nil {
 		return err
 	}
