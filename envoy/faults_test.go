@@ -83,7 +83,7 @@ func headersThen(next func(*grpc.Server, procStream) error) func(*grpc.Server, p
 func TestBrokenFilter(t *testing.T) {
 	w, upstream := newWorld(t), newAPI(t)
 	socket, edit := elsewhere(t)
-	proxy := startProxy(t, w.serve(t), upstream, append(edit, "max_stream_duration: 330s", "max_stream_duration: 0.5s")...)
+	proxy := startProxy(t, w.serve(t), upstream, append(edit, "max_stream_duration: 330s", "max_stream_duration: 2s")...)
 	for _, tt := range []struct {
 		name   string
 		do     func(*grpc.Server, procStream) error // nil: nobody listens

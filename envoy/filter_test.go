@@ -184,9 +184,11 @@ func TestFilteredAnswers(t *testing.T) {
 }
 
 // startProxy starts Envoy; edits are texts of envoy.yaml and what stands in
-// their place, in turn.
+// their place, in turn. Checks may take longer than there: machines that run
+// tests are slow.
 func startProxy(t testing.TB, gate string, upstream *api, edits ...string) *envoyproc.Process {
 	t.Helper()
+	edits = append(slices.Clone(edits), "timeout: 0.25s # all tries", "timeout: 5s # all tries", "max_interval: 0.25s", "max_interval: 5s")
 	edit := func(bootstrap string) string {
 		for i := 0; i < len(edits); i += 2 {
 			if strings.Count(bootstrap, edits[i]) != 1 {

@@ -29,7 +29,7 @@ func stalled(release <-chan struct{}) http.HandlerFunc {
 // it for us.
 func TestFilterLimits(t *testing.T) {
 	w, upstream := newWorld(t), newAPI(t)
-	w.filter = envoy.FilterOptions{MaxBody: 64 << 10, Memory: 128 << 10, Lifetime: 2 * time.Second}
+	w.filter = envoy.FilterOptions{MaxBody: 64 << 10, Memory: 128 << 10}
 	gate := w.serve(t)
 	proxy := startProxy(t, gate, upstream)
 	count := func(r envoy.Result) int64 { return w.gate.Filter.Stats.Results[r].Load() }
@@ -75,14 +75,6 @@ func TestFilterLimits(t *testing.T) {
 			t.Errorf("when the other was gone: got %d, want 200", response.StatusCode)
 		}
 	})
-	t.Run("an upstream that stalls", func(t *testing.T) {
-		upstream.on("stalls", stalled(nil))
-		response, got := w.ask(t, proxy, "label", "GET", "stalls")
-		if checkOurs(t, response, got); response.StatusCode != 503 {
-			t.Errorf("got %d, want 503", response.StatusCode)
-		}
-		await(t, "it to be counted", func() bool { return count(envoy.Late) == 1 })
-	})
 	t.Run("an upstream that breaks off", func(t *testing.T) {
 		upstream.on("breaks", func(rw http.ResponseWriter, r *http.Request) {
 			rw.Header().Set("Content-Type", "application/json")
@@ -114,6 +106,17 @@ func TestFilterLimits(t *testing.T) {
 		await(t, "it to be counted", func() bool { return count(envoy.Passed)+count(envoy.Filtered) >= 3 })
 	})
 	await(t, "all to be let go", func() bool { return w.gate.Filter.InFlight() == 0 })
+	t.Run("an upstream that stalls", func(t *testing.T) {
+		upstream.on("stalls", stalled(nil))
+		w.filter.Lifetime = 300 * time.Millisecond
+		impatient := startProxy(t, w.serve(t), upstream)
+		response, got := w.ask(t, impatient, "label", "GET", "stalls")
+		if checkOurs(t, response, got); response.StatusCode != 503 {
+			t.Errorf("got %d, want 503", response.StatusCode)
+		}
+		await(t, "it to be counted", func() bool { return count(envoy.Late) == 1 })
+		await(t, "it to be let go", func() bool { return w.gate.Filter.InFlight() == 0 })
+	})
 }
 
 func await(t *testing.T, what string, ok func() bool) {
