@@ -110,6 +110,11 @@ func TestBrokenFilter(t *testing.T) {
 				t.Errorf("got %d %s, want %d", response.StatusCode, body, tt.status)
 			}
 			checkOurs(t, response, body)
+			changed, body := w.send(t, proxy, "cancel", "DELETE", "/api/3/orders/"+tt.name)
+			if changed.StatusCode != 502 && changed.StatusCode != 504 || changed.Header.Get("Retry-After") != "" {
+				t.Errorf("a request that changes something: got %d %v, want 502 or 504, and no word of trying again", changed.StatusCode, changed.Header)
+			}
+			checkOurs(t, changed, body)
 			if response, body := w.ask(t, proxy, "both", "GET", tt.name); response.StatusCode != 200 || body != labelBody {
 				t.Errorf("unfiltered: got %d %s, want the upstream's", response.StatusCode, body)
 			}
@@ -184,7 +189,7 @@ func (b *broken) Send(response *procv3.ProcessingResponse) error { b.sent = resp
 
 func TestFilterPanics(t *testing.T) {
 	f, s := envoy.NewFilter(envoy.FilterOptions{Log: slog.New(slog.DiscardHandler)}), &broken{}
-	if err := f.Process(s); err != nil || s.sent.GetImmediateResponse().GetStatus().GetCode() != 503 || f.Stats.Results[envoy.Broken].Load() != 1 {
-		t.Errorf("got %v and %v, want a 503 and one answer counted", err, s.sent)
+	if err := f.Process(s); err != nil || s.sent.GetImmediateResponse().GetStatus().GetCode() != 502 || f.Stats.Results[envoy.Broken].Load() != 1 {
+		t.Errorf("got %v and %v, want a 502, as the request is not known, and one answer counted", err, s.sent)
 	}
 }

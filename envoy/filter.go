@@ -88,7 +88,7 @@ func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
 // from 503. Where the stream simply ends, it would send the upstream's headers
 // and no body, were it not for postern.unfiltered in envoy.yaml.
 func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
-	result, err := f.filter(s)
+	order, result, err := f.filter(s)
 	if err == nil {
 		return outcome{result: result}
 	}
@@ -96,7 +96,7 @@ func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 		return outcome{Left, status.FromContextError(s.Context().Err()).Err()}
 	}
 	result = resultOf(err)
-	if sent := s.Send(withhold(result)); sent != nil {
+	if sent := s.Send(withhold(result, order.safe)); sent != nil {
 		return outcome{Left, sent}
 	}
 	return outcome{result, err}
@@ -104,7 +104,7 @@ func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 
 // filter is the way of one answer. Nothing of it is sent on before all of it is
 // clean.
-func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (result Result, err error) {
+func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (order order, result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", Broken, p, debug.Stack())
@@ -112,28 +112,29 @@ func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (result Result
 	}()
 	first, err := s.Recv()
 	if err != nil {
-		return Broken, err
+		return order, Broken, err
 	}
-	order, head, err := begin(first)
+	var head head
+	order, head, err = begin(first)
 	if err != nil {
-		return Broken, err
+		return order, Broken, err
 	}
 	if head.bodiless {
-		return Passed, s.Send(head.response(noLength))
+		return order, Passed, s.Send(head.response(noLength))
 	}
 	if err := head.refuse(order.media); err != nil {
-		return Broken, err
+		return order, Broken, err
 	}
 	body, trailers, err := f.hold(s, head)
 	defer body.release()
 	if err != nil {
-		return Broken, err
+		return order, Broken, err
 	}
 	clean, result, err := body.clean(head, order.paths)
 	if err != nil {
-		return Broken, err
+		return order, Broken, err
 	}
-	return result, send(s, head, clean, trailers)
+	return order, result, send(s, head, clean, trailers)
 }
 
 // begin reads what the gate said and what the upstream answers.

@@ -92,7 +92,13 @@ func packed(text string) string {
 // answer; headers are names and values in turn.
 func (w *world) ask(t *testing.T, proxy *envoyproc.Process, secret, method, n string, headers ...string) (*http.Response, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+proxy.Listen+"/api/3/orders/"+n+"/label", nil)
+	return w.send(t, proxy, secret, method, "/api/3/orders/"+n+"/label", headers...)
+}
+
+// send asks for any path likewise.
+func (w *world) send(t *testing.T, proxy *envoyproc.Process, secret, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, "http://"+proxy.Listen+path, nil)
 	must(t, err)
 	r.Header.Set("Authorization", "Bearer "+w.tokens[secret])
 	for i := 0; i < len(headers); i += 2 {
@@ -108,7 +114,7 @@ func (w *world) ask(t *testing.T, proxy *envoyproc.Process, secret, method, n st
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Errorf("%s: read the body after %d bytes: %v", n, len(body), err)
+		t.Errorf("%s: read the body after %d bytes: %v", path, len(body), err)
 	}
 	return response, string(body)
 }

@@ -22,6 +22,7 @@ const authzSpace = "envoy.filters.http.ext_authz"
 type order struct {
 	paths []fields.Path
 	media []string // types that pass as they are
+	safe  bool     // the request may be sent again (RFC 9110 section 9.2.1)
 }
 
 // readOrder reads the gate's word, and makes sure that Envoy works as the
@@ -35,7 +36,7 @@ func readOrder(first *procv3.ProcessingRequest) (order, error) {
 	if said["filter"].GetStringValue() != "required" {
 		return order{}, fmt.Errorf("%w: Envoy does not hand over what the gate said: want forwarding_namespaces with %s, as in envoy.yaml", Unannounced, authzSpace)
 	}
-	var o order
+	o := order{safe: said["filter_safe"].GetStringValue() == "yes"}
 	for _, v := range said["filter_paths"].GetListValue().GetValues() {
 		path, err := fields.Parse(v.GetStringValue())
 		if err != nil {

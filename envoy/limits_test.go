@@ -68,7 +68,11 @@ func TestFilterLimits(t *testing.T) {
 		if checkWithheld(t, response, got); response.StatusCode != 503 {
 			t.Errorf("got %d, want 503", response.StatusCode)
 		}
-		await(t, "it to be counted", func() bool { return count(envoy.Memory) == 1 })
+		response, got = w.send(t, proxy, "cancel", "DELETE", "/api/3/orders/fits") // which must not be sent again
+		if checkWithheld(t, response, got); response.StatusCode != 502 {
+			t.Errorf("a request that changes something: got %d, want 502", response.StatusCode)
+		}
+		await(t, "them to be counted", func() bool { return count(envoy.Memory) == 2 })
 		close(release)
 		<-done
 		if response, _ := w.ask(t, proxy, "label", "GET", "fits"); response.StatusCode != 200 {

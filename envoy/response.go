@@ -2,7 +2,6 @@ package envoy
 
 import (
 	"net/http"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -65,9 +64,15 @@ func allow(v authz.Verdict, forwardSecret bool) *authv3.CheckResponse {
 func askWhole(ok *authv3.OkHttpResponse, v authz.Verdict) {
 	ok.Headers = append(ok.Headers, header("accept-encoding", "identity"))
 	ok.HeadersToRemove = append(ok.HeadersToRemove, "range", "if-range")
-	if slices.ContainsFunc(v.Endpoints, func(e *authz.Endpoint) bool { return e.Method == http.MethodGet || e.Method == http.MethodHead }) {
+	if safe(v) {
 		ok.HeadersToRemove = append(ok.HeadersToRemove, "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
 	}
+}
+
+// safe reports whether a request that was allowed changes nothing (RFC 9110
+// section 9.2.1). All its endpoints have its method.
+func safe(v authz.Verdict) bool {
+	return len(v.Endpoints) > 0 && (v.Endpoints[0].Method == http.MethodGet || v.Endpoints[0].Method == http.MethodHead)
 }
 
 // unauthenticated challenges as RFC 6750 section 3 says. All secrets that are
@@ -130,6 +135,7 @@ func dynamicMetadata(v authz.Verdict) *structpb.Struct {
 		if len(v.Media) > 0 {
 			fields["filter_media"] = textList(v.Media)
 		}
+		set("filter_safe", map[bool]string{true: "yes", false: "no"}[safe(v)])
 	}
 	return &structpb.Struct{Fields: fields}
 }

@@ -17,8 +17,9 @@ import (
 // is Broken and withholds.
 type Result uint8
 
-// Every result. Of those that withhold, Memory, Late and Broken are 503; the
-// rest are 502, as the same answer would come again.
+// Every result. Of those that withhold, Memory, Late and Broken are 503 where
+// the request may be sent again; all else is 502: the same answer would come
+// again, or the request do again what it did.
 const (
 	Broken      Result = iota // a panic, or a message out of turn
 	Filtered                  // what had to go went
@@ -101,17 +102,17 @@ func said(name, value string) *structpb.Struct {
 	}}
 }
 
-// withhold is sent in the place of an answer.
-func withhold(r Result) *procv3.ProcessingResponse {
+// withhold is sent in the place of an answer; safe as in order.
+func withhold(r Result, safe bool) *procv3.ProcessingResponse {
 	headers := []*corev3.HeaderValueOption{rawHeader("content-type", "application/json"), rawHeader("cache-control", "no-store")}
-	body := bodyWithheld
-	if results[r].status == http.StatusServiceUnavailable {
-		body = bodyBusy
+	status, body := http.StatusBadGateway, bodyWithheld
+	if safe && results[r].status == http.StatusServiceUnavailable {
+		status, body = http.StatusServiceUnavailable, bodyBusy
 		headers = append(headers, rawHeader("retry-after", "1"))
 	}
 	return &procv3.ProcessingResponse{
 		Response: &procv3.ProcessingResponse_ImmediateResponse{ImmediateResponse: &procv3.ImmediateResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(results[r].status)},
+			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
 			Headers: &procv3.HeaderMutation{SetHeaders: headers},
 			Body:    []byte(body),
 			Details: "postern_" + r.String(),

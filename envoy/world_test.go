@@ -52,6 +52,7 @@ var drafts = map[string][]string{
 	"returns":   {"getReturn+shipping_price"},
 	"both":      {"getReturn+shipping_price", "getOrderLabel+shipping_price"},
 	"label":     {"getOrderLabel"},
+	"cancel":    {"cancelOrder"},
 }
 
 func newWorld(t testing.TB) *world {
