@@ -15,6 +15,9 @@ const (
 	logRetry = 100 * time.Millisecond
 )
 
+// errNoLog says why nothing is proved.
+var errNoLog = errors.New("the store has no log of changes, so secrets are read again before use: creating or deleting a secret begins it anew")
+
 // follower follows the store's log of changes, and reports how far it is.
 type follower struct {
 	name    string
@@ -198,6 +201,8 @@ func (f *follower) verify(ctx context.Context, c *Secrets) error {
 	}
 	at := f.at()
 	switch {
+	case head == (store.Entry{}) && at == (store.Position{}) && c.firstEpoch() != "":
+		return errNoLog
 	case head.Position.Before(at), head.Trimmed && at.Before(head.Position):
 		f.jump(c, head, head.Position)
 	case head.Position == at && at != (store.Position{}) && c.mayProve(asked):
