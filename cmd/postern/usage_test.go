@@ -124,8 +124,8 @@ func TestUsageAtTheEnd(t *testing.T) {
 func TestUsageOverAnOutage(t *testing.T) {
 	s := newShell(t, "--appendonly", "yes", "--appendfsync", "always")
 	secret := s.create("--permission trackOrder")
-	g := s.serve(writesSoon + " --redis-timeout 50ms")
-	g.answers(secret.Secret, "GET /api/3/orders/1/tracking", 200, "granted")
+	g := s.serve(writesSoon + " --redis-timeout 300ms")
+	s.until("it is allowed", func() bool { a, _ := g.ask(secret.Secret, "GET /api/3/orders/1/tracking"); return a.status == 200 })
 	s.until("it is written", func() bool { return s.minute(secret.ID, "trackOrder") > 0 })
 	before := s.show(secret.ID).Usage.Requests
 	s.redis.Pause()
