@@ -77,36 +77,47 @@ func (c *Secrets) reportOn(ctx context.Context) {
 // report says how far this sidecar is, and learns what the master is. Another
 // master than before may not know what that one did.
 func (c *Secrets) report(ctx context.Context) error {
+	sent := time.Now()
+	r, fenced := c.compose(sent)
+	master, err := c.store.Report(ctx, r, fenced)
+	if c.follower.learn(master, err, sent) {
+		c.follower.beginAgain(c)
+	}
+	return err
+}
+
+// compose is the report of this moment, and whether a replica must have it.
+func (c *Secrets) compose(now time.Time) (r store.Report, fenced bool) {
 	f := &c.follower
 	f.mu.Lock()
-	r := store.Report{
-		Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack,
-	}
+	defer f.mu.Unlock()
+	r = store.Report{Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack}
 	if f.begun && r.RunID != "" { // else nothing is applied yet
 		r.Applied = f.cursor.String()
 	}
-	sent := time.Now()
-	if !f.left.IsZero() && age(f.left, sent) < c.maxStale {
+	if !f.left.IsZero() && age(f.left, now) < c.maxStale {
 		r.Skipped = f.skipped.String()
 	}
-	fenced, before := f.fenced, f.master
-	f.mu.Unlock()
 	r.Unwritten, r.Lost = c.usage.ages()
-	master, err := c.store.Report(ctx, r, fenced)
+	return r, f.fenced
+}
+
+// learn notes what the master said of itself and what became of the report that
+// was sent then. It reports whether this is another master than before.
+func (f *follower) learn(master store.Master, err error, sent time.Time) (another bool) {
 	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.reportTrouble = err
-	if master.RunID != "" {
-		f.master, f.fenced = master, f.fenced || master.Replicas > 0
-	}
 	if err == nil {
 		f.reported = sent
 	}
 	if err == nil || master.Followed && !errors.Is(err, store.ErrUnfollowed) { // full, say, and the master all the same
 		f.followed = sent
 	}
-	f.mu.Unlock()
-	if master.RunID != "" && before.RunID != master.RunID {
-		f.beginAgain(c)
+	if master.RunID == "" {
+		return false
 	}
-	return err
+	another = master.RunID != f.master.RunID
+	f.master, f.fenced = master, f.fenced || master.Replicas > 0
+	return another
 }

@@ -39,6 +39,7 @@ func Sentinel(t testing.TB, args ...string) *SentinelGroup {
 	host, port, _ := net.SplitHostPort(g.Data[0].Addr)
 	g.Data[1].Do("REPLICAOF", host, port)
 	g.Data[1].awaitFollowing()
+	g.Data[0].awaitFollowed()
 	g.startSentinels(t, ca, args)
 	return g
 }
