@@ -34,8 +34,9 @@ type Secret struct {
 
 // granted is what a secret says of one endpoint.
 type granted struct {
-	endpoint *GrantedEndpoint
-	fields   []string // groups included
+	endpoint   *GrantedEndpoint
+	permission string
+	fields     []string // groups included
 }
 
 // covers reports whether a path of an endpoint of the catalog is also one of
@@ -56,7 +57,7 @@ func NewSecret(record Secret) *Secret {
 		for i := range g.Endpoints {
 			e := &g.Endpoints[i]
 			key := e.Method + " " + templateKey(e.Path)
-			s.granted[key] = append(s.granted[key], granted{e, g.Fields})
+			s.granted[key] = append(s.granted[key], granted{e, g.Permission, g.Fields})
 		}
 	}
 	return s
@@ -236,6 +237,19 @@ func appendNew(to []string, items ...string) []string {
 		}
 	}
 	return to
+}
+
+// PermissionOf is the id of the permission by which the secret opens an
+// endpoint of the catalog: as it was granted or, of a legacy secret, as the
+// catalog has it. "" where it does not.
+func (s *Secret) PermissionOf(e *Endpoint) string {
+	if s.Unrestricted {
+		return e.Permission
+	}
+	for _, g := range s.granted[e.key] { // the first, where several do
+		return g.permission
+	}
+	return ""
 }
 
 // GrantOf finds the grant that opens an endpoint of the catalog, or nil.

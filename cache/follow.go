@@ -40,12 +40,13 @@ type follower struct {
 	gaps    atomic.Int64
 }
 
-// Follow follows the store's changes until ctx ends. It reports to the fleet,
-// and leaves it at the end.
+// Follow follows the store's changes until ctx ends, and writes uses of secrets.
+// It reports to the fleet, and leaves it at the end.
 func (c *Secrets) Follow(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { c.followLog(ctx) })
 	group.Go(func() { c.reportOn(ctx) })
+	group.Go(func() { c.writeUsage(ctx) })
 	group.Wait()
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()

@@ -101,6 +101,7 @@ func (c *Secrets) compose(now time.Time) (r store.Report, fenced bool) {
 	if !f.left.IsZero() && age(f.left, now) < c.maxStale {
 		r.Skipped = f.skipped.String()
 	}
+	r.Unwritten, r.Lost = c.usage.ages()
 	return r, f.fenced
 }
 

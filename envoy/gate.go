@@ -82,6 +82,7 @@ func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verd
 	if v.Reason.Decision() == authz.Allow && g.revived(secret, now) {
 		v.Reason = g.explain(fmt.Errorf("secret %s: %w: %w", secret.ID, authz.Internal, errClock))
 	}
+	g.o.Secrets.Used(secret, v, now)
 	return v
 }
 
