@@ -246,8 +246,8 @@ func (s *Secret) PermissionOf(e *Endpoint) string {
 	if s.Unrestricted {
 		return e.Permission
 	}
-	for _, g := range s.granted[e.key] { // the first, where several do
-		return g.permission
+	if all := s.granted[e.key]; len(all) > 0 {
+		return all[0].permission
 	}
 	return ""
 }

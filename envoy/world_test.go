@@ -202,7 +202,9 @@ func (w *world) fill(t testing.TB, text string) string {
 func (w *world) serve(t testing.TB) string {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
-	secrets.Look(t.Context())
+	for !secrets.Trusted() { // a look takes half a second at most: on a busy machine it may need another
+		secrets.Look(t.Context())
+	}
 	w.gate = envoy.NewGate(envoy.Options{
 		Secrets: secrets, Catalog: func() *authz.Catalog { return cmp.Or(w.next.Load(), w.catalog) }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
 	})
