@@ -168,7 +168,7 @@ func TestMisconfigured(t *testing.T) {
 			before := w.gate.Filter.Stats.Results[envoy.Unannounced].Load()
 			response, body := w.ask(t, proxy, "label", "GET", "PP1")
 			if checkOurs(t, response, body); response.StatusCode != tt.status {
-				t.Errorf("got %d %s, want %d", response.StatusCode, body, tt.status)
+				t.Errorf("got %d %s, want %d; %s", response.StatusCode, body, tt.status, proxy.AccessLog())
 			}
 			if tt.status == 502 {
 				await(t, "it to be counted", func() bool { return w.gate.Filter.Stats.Results[envoy.Unannounced].Load() == before+1 })
