@@ -81,7 +81,7 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(usesDropped, stats.UsesDropped.Load())
 	gauge(cacheEntries, float64(s.secrets.Len()))
 	state, trouble := s.secrets.State()
-	gauge(ready, oneIf(s.ready.Load()))
+	gauge(ready, oneIf(s.secrets.Trusted()))
 	f := s.secrets.Freshness()
 	gauge(storeUp, oneIf(trouble == nil && f.Trouble == nil && state != cache.Unreached))
 	gauge(fresh, oneIf(f.Confirmed))

@@ -38,7 +38,7 @@ func (s *sidecar) serveReadyz(w http.ResponseWriter, _ *http.Request) {
 	state, trouble := s.secrets.State()
 	fresh := s.secrets.Freshness()
 	body := readiness{
-		Ready: s.ready.Load() && !s.draining.Load(), Store: state.String(), Catalog: s.catalog.Load().Hash(), Keys: s.Store.Keyring().KeyIDs(), Problems: []string{},
+		Ready: s.secrets.Trusted() && !s.draining.Load(), Store: state.String(), Catalog: s.catalog.Load().Hash(), Keys: s.Store.Keyring().KeyIDs(), Problems: []string{},
 	}
 	if trouble != nil {
 		body.Problems = append(body.Problems, trouble.Error())
