@@ -18,8 +18,10 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	"cache/store":           {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cache":                 {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
 	"envoy":                 {ours: []string{"authz", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
-	"cmd/postern/sidecar":   {ours: []string{"authz", "cache", "cache/store", "envoy"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
-	"cmd/postern":           {ours: []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/sidecar"}, theirs: []string{"github.com/redis/go-redis"}},
+	"cmd/postern/listen":    {},
+	"cmd/postern/reload":    {ours: []string{"authz"}},
+	"cmd/postern/sidecar":   {ours: []string{"authz", "cache", "cache/store", "envoy", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
+	"cmd/postern":           {ours: []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/listen", "cmd/postern/sidecar"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cmd/demo":              {ours: []string{"envoy/envoyproc"}, theirs: []string{"github.com/alicebob/miniredis"}},
 	"cmd/demo/upstream":     {},
 	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}}, // of tests

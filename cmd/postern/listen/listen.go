@@ -1,4 +1,7 @@
-package sidecar
+// Package listen binds the addresses of a process: TCP, with TLS where it goes
+// beyond loopback, and unix sockets, taken over from another process without a
+// moment between.
+package listen
 
 import (
 	"crypto/tls"
@@ -13,37 +16,49 @@ import (
 	"syscall"
 )
 
-const unixPrefix = "unix:"
+// UnixPrefix begins the address of a unix socket.
+const UnixPrefix = "unix:"
 
 // The protocols that TLS may agree on (ALPN).
 const (
-	checksProtocol = "h2"
-	opsProtocol    = "http/1.1"
+	HTTP2 = "h2"
+	HTTP1 = "http/1.1"
 )
 
-// listener is a bound address. A unix socket is bound under a temporary name
+// Options say how addresses are bound.
+type Options struct {
+	SocketMode fs.FileMode // of unix sockets
+
+	TLSCert, TLSKey, TLSClientCA string // files; none: TCP on loopback only, unless Insecure
+	Insecure                     bool
+}
+
+// Listener is a bound address. A unix socket is bound under a temporary name
 // until it is published.
-type listener struct {
+type Listener struct {
 	net.Listener
+	TLS bool
+
 	temporary, path string // "" of TCP, and of a socket that is published
 }
 
-// binder binds addresses.
-type binder struct {
+// Binder binds addresses.
+type Binder struct {
 	mode     fs.FileMode
 	insecure bool
 	tls      *tls.Config // of TCP; nil: none
-	bound    []*listener
+	bound    []*Listener
 }
 
-func newBinder(o Options) (*binder, error) {
+// NewBinder fails where the files of TLS cannot be used.
+func NewBinder(o Options) (*Binder, error) {
 	config, err := tlsConfig(o)
-	return &binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
+	return &Binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
 }
 
-// close takes back what was bound and not published. Closing a listener twice
+// Close takes back what was bound and not published. Closing a listener twice
 // does no harm.
-func (b *binder) close() {
+func (b *Binder) Close() {
 	for _, l := range b.bound {
 		l.Close()
 		if l.temporary != "" {
@@ -52,23 +67,32 @@ func (b *binder) close() {
 	}
 }
 
-// bindOps binds the operators' address; "" binds nothing.
-func (b *binder) bindOps(address string) (*listener, error) {
+// BindOps binds the operators' address; "" binds nothing. On loopback it is for
+// the host's own tools, and has no TLS.
+func (b *Binder) BindOps(address string) (*Listener, error) {
 	if address == "" {
 		return nil, nil
 	}
-	return b.bind("--ops", address, opsProtocol)
+	host, _, _ := net.SplitHostPort(address)
+	plain := *b
+	if isLoopback(host) {
+		plain.tls = nil
+	}
+	l, err := plain.bind("--ops", address, HTTP1)
+	b.bound = plain.bound
+	return l, err
 }
 
-// bindAll binds TCP addresses, then unix sockets.
-func (b *binder) bindAll(addresses []string) ([]*listener, error) {
-	var all []*listener
+// Bind binds TCP addresses, then unix sockets: a process that fails on a taken
+// port must not have taken a socket from a healthy one.
+func (b *Binder) Bind(addresses []string, protocol string) ([]*Listener, error) {
+	var all []*Listener
 	for _, unix := range []bool{false, true} {
 		for _, address := range addresses {
-			if strings.HasPrefix(address, unixPrefix) != unix {
+			if strings.HasPrefix(address, UnixPrefix) != unix {
 				continue
 			}
-			l, err := b.bind("--listen", address, checksProtocol)
+			l, err := b.bind("--listen", address, protocol)
 			if err != nil {
 				return nil, err
 			}
@@ -78,8 +102,8 @@ func (b *binder) bindAll(addresses []string) ([]*listener, error) {
 	return all, nil
 }
 
-func (b *binder) bind(flag, address, protocol string) (l *listener, err error) {
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+func (b *Binder) bind(flag, address, protocol string) (l *Listener, err error) {
+	if path, ok := strings.CutPrefix(address, UnixPrefix); ok {
 		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
 		l, err = b.bindTCP(address, protocol)
@@ -91,7 +115,7 @@ func (b *binder) bind(flag, address, protocol string) (l *listener, err error) {
 	return l, nil
 }
 
-func (b *binder) bindTCP(address, protocol string) (*listener, error) {
+func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("it is no address: write host:port or unix:/path")
@@ -106,13 +130,12 @@ func (b *binder) bindTCP(address, protocol string) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The operators' address on loopback is for the host's own tools.
-	if b.tls != nil && !(protocol == opsProtocol && isLoopback(host)) {
+	if b.tls != nil {
 		config := b.tls.Clone()
 		config.NextProtos = []string{protocol}
 		l = tls.NewListener(l, config)
 	}
-	return &listener{Listener: l}, nil
+	return &Listener{Listener: l, TLS: b.tls != nil}, nil
 }
 
 func isLoopback(host string) bool {
@@ -122,7 +145,7 @@ func isLoopback(host string) bool {
 
 // bindUnix binds a socket beside path. It never touches a file that is no
 // socket.
-func (b *binder) bindUnix(path string) (*listener, error) {
+func (b *Binder) bindUnix(path string) (*Listener, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("it is no absolute path: write unix:/path")
 	}
@@ -133,7 +156,7 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, errors.New("the file is there and is no socket: name another path, or move it away")
 	}
-	if slices.ContainsFunc(b.bound, func(l *listener) bool { return l.path == path }) {
+	if slices.ContainsFunc(b.bound, func(l *Listener) bool { return l.path == path }) {
 		return nil, errors.New("the path is named twice")
 	}
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
@@ -144,7 +167,7 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 	}
 	// By the time this process ends, the path may be another one's.
 	l.SetUnlinkOnClose(false)
-	bound := &listener{Listener: l, temporary: temporary, path: path}
+	bound := &Listener{Listener: l, temporary: temporary, path: path}
 	if err := os.Chmod(temporary, b.mode); err != nil {
 		l.Close()
 		return nil, errors.Join(err, os.Remove(temporary))
@@ -152,9 +175,9 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 	return bound, nil
 }
 
-// publish gives sockets their names, each in the place of what a running or
+// Publish gives sockets their names, each in the place of what a running or
 // dead process left there, with no moment between.
-func (b *binder) publish() error {
+func (b *Binder) Publish() error {
 	for _, l := range b.bound {
 		if l.temporary == "" {
 			continue
