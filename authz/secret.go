@@ -34,8 +34,9 @@ type Secret struct {
 
 // granted is what a secret says of one endpoint.
 type granted struct {
-	endpoint *GrantedEndpoint
-	fields   []string // groups included
+	endpoint   *GrantedEndpoint
+	permission string
+	fields     []string // groups included
 }
 
 // covers reports whether a path of an endpoint of the catalog is also one of
@@ -55,7 +56,7 @@ func NewSecret(record Secret) *Secret {
 	for _, g := range s.Grants {
 		for i := range g.Endpoints {
 			e := &g.Endpoints[i]
-			s.granted[e.Method+" "+templateKey(e.Path)] = granted{e, g.Fields}
+			s.granted[e.Method+" "+templateKey(e.Path)] = granted{e, g.Permission, g.Fields}
 		}
 	}
 	return s
@@ -216,6 +217,16 @@ func appendNew(to []string, items ...string) []string {
 		}
 	}
 	return to
+}
+
+// PermissionOf is the id of the permission by which the secret opens an
+// endpoint of the catalog: as it was granted or, of a legacy secret, as the
+// catalog has it. "" where it does not.
+func (s *Secret) PermissionOf(e *Endpoint) string {
+	if s.Unrestricted {
+		return e.Permission
+	}
+	return s.granted[e.key].permission
 }
 
 // GrantOf finds the grant that opens an endpoint of the catalog, or nil.

@@ -39,12 +39,13 @@ type follower struct {
 	gaps    atomic.Int64
 }
 
-// Follow follows the store's changes until ctx ends. It reports to the fleet,
-// and leaves it at the end.
+// Follow follows the store's changes until ctx ends, and writes uses of secrets.
+// It reports to the fleet, and leaves it at the end.
 func (c *Secrets) Follow(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { c.followLog(ctx) })
 	group.Go(func() { c.reportOn(ctx) })
+	group.Go(func() { c.writeUsage(ctx) })
 	group.Wait()
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
@@ -263,6 +264,7 @@ func (c *Secrets) report(ctx context.Context) error {
 	}
 	fenced, before := f.fenced, f.master
 	f.mu.Unlock()
+	r.Unwritten, r.Lost = c.usage.ages()
 	master, err := c.store.Report(ctx, r, fenced)
 	f.mu.Lock()
 	f.reportTrouble = err

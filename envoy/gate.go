@@ -72,7 +72,10 @@ func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verd
 		v.Reason, v.SecretID = g.explain(err), lookup.ID()
 		return v
 	}
-	return secret.Authorize(g.o.Catalog(), in.Request, time.Now())
+	now := time.Now()
+	v = secret.Authorize(g.o.Catalog(), in.Request, now)
+	g.o.Secrets.Used(secret, v, now)
+	return v
 }
 
 // explain logs what an operator must know of an error, and is its reason.

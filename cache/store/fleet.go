@@ -28,6 +28,12 @@ type Report struct {
 	// was: after that it has stopped, whatever has become of it.
 	Bound time.Duration `json:"bound"`
 
+	// Unwritten is how long before the report the oldest use of a secret may
+	// have been that the sidecar has not written; 0 where it does not say. Lost
+	// is how long before it the last use was that it will not write; 0: none.
+	Unwritten time.Duration `json:"unwritten"`
+	Lost      time.Duration `json:"lost,omitempty"`
+
 	// RunID is that of the master whose log Applied is a place in; "" takes it
 	// for a place in any.
 	RunID string `json:"-"`

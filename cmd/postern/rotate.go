@@ -66,7 +66,7 @@ func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error)
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := secret.Regrant(catalog, secret.Form().Permissions)
+	fresh, err := secret.Regrant(catalog, secret.Choices())
 	if err != nil {
 		return nil, fmt.Errorf("nothing was stored:\n%w", err)
 	}

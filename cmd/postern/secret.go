@@ -177,7 +177,11 @@ func secretList(c *call) error {
 	for _, err := range broken {
 		c.warn("%v", unusable(err))
 	}
-	return c.printList(*asJSON, secrets)
+	forms, err := s.Forms(c.ctx, secrets...)
+	if err != nil {
+		return err
+	}
+	return c.printList(*asJSON, forms)
 }
 
 func secretShow(c *call) error {
@@ -196,7 +200,11 @@ func secretShow(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.printSecret(*asJSON, authz.Token{}, secret)
+	forms, err := s.Forms(c.ctx, secret)
+	if err != nil {
+		return err
+	}
+	return c.printForm(*asJSON, forms[0])
 }
 
 // read reads a live secret.

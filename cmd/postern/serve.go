@@ -30,6 +30,7 @@ func serve(c *call) error {
 	size := c.flags.Int("cache-size", 100_000, "secrets kept in memory")
 	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last known to be true; 0: not at all")
 	lag := c.flags.Duration("lag-limit", time.Second, "how long the last proof that no change is unseen holds")
+	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -44,8 +45,11 @@ func serve(c *call) error {
 	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
 		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
 	}
+	if *usage <= 0 || *usage > time.Minute {
+		return usagef("--usage-every %v: want more than 0, and 1m at most", *usage)
+	}
 	o.Listen, o.KeyFile = *listen, *storing.keyFile
-	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, Name: orElse(*name, processName())}
+	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, UsageEvery: *usage, Name: orElse(*name, processName())}
 	return c.serve(o, storing)
 }
 

@@ -22,6 +22,8 @@ var (
 	missing       = prometheus.NewDesc("postern_records_missing_total", "Reads of a secret that was minted here and that the store does not have.", nil, nil)
 	invalid       = prometheus.NewDesc("postern_records_invalid_total", "Reads of a record that cannot be used.", nil, nil)
 	refused       = prometheus.NewDesc("postern_lookups_refused_total", "Look-ups of tokens minted elsewhere that were not made: known not to exist, or too many.", nil, nil)
+	usesWritten   = prometheus.NewDesc("postern_usage_written_total", "Uses of secrets that the store was told of.", nil, nil)
+	usesDropped   = prometheus.NewDesc("postern_usage_dropped_total", "Uses of secrets that the store will not be told of, for want of room.", nil, nil)
 	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
 	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
 	fresh         = prometheus.NewDesc("postern_fresh", "1 while secrets in memory are used without asking the store.", nil, nil)
@@ -38,7 +40,7 @@ var (
 // moment.
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused,
+		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
 		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, reloads, reloadRefused, catalogInfo,
 	} {
 		out <- d
@@ -65,6 +67,8 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(missing, stats.Missing.Load())
 	count(invalid, stats.Invalid.Load())
 	count(refused, stats.Refused.Load())
+	count(usesWritten, stats.UsesWritten.Load())
+	count(usesDropped, stats.UsesDropped.Load())
 	gauge(cacheEntries, float64(s.secrets.Len()))
 	state, trouble := s.secrets.State()
 	gauge(ready, oneIf(s.ready.Load()))

@@ -29,7 +29,7 @@ type asked struct {
 
 func (d *Desk) askedOf(s *authz.Secret) asked {
 	f := s.Form()
-	return asked{d.hush(f.Description), f.Permissions, f.AllowIPs, f.ExpiresAt}
+	return asked{d.hush(f.Description), s.Choices(), f.AllowIPs, f.ExpiresAt}
 }
 
 // now is the moment that a new secret is made at, as it will be stored.
@@ -76,7 +76,7 @@ func (r Rotation) successor(old *authz.Secret, c *authz.Catalog) (authz.Secret, 
 	next := old.Successor(r.ExpiresAt, at)
 	choices := r.Choices
 	if r.Latest {
-		choices = old.Form().Permissions
+		choices = old.Choices()
 	}
 	if choices == nil && !r.Latest {
 		return next, orNil(faults)
