@@ -23,6 +23,7 @@ import (
 var (
 	ErrNotFound   = errors.New("there is no such secret")
 	ErrUnrecorded = errors.New("the audit log cannot be written")
+	ErrUnfinished = errors.New("what came of it cannot be recorded")
 )
 
 // Bounds of one change.
@@ -84,8 +85,7 @@ func (d *Desk) hush(text string) string {
 }
 
 // change does something that the audit log has before and after. do says what
-// its entry is to say, beside what it was begun with. Where the end cannot be
-// recorded, undo is called.
+// its entry is to say, beside what it was begun with.
 func (d *Desk) change(ctx context.Context, v *Visit, e audit.Entry, do func(context.Context, *audit.Entry) error) error {
 	e.Result = audit.Begun
 	if err := d.Record(v, e); err != nil {
@@ -104,7 +104,10 @@ func (d *Desk) change(ctx context.Context, v *Visit, e audit.Entry, do func(cont
 	default:
 		e.Result, e.Detail = audit.Failed, d.hush(err.Error())
 	}
-	return errors.Join(err, d.Record(v, e))
+	if failed := d.Record(v, e); failed != nil {
+		return errors.Join(err, ErrUnfinished, failed)
+	}
+	return err
 }
 
 // isID reports whether text has the form of a secret's id.
