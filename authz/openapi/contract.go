@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -117,8 +118,10 @@ func (f *Findings) add(field string, err error) {
 	switch found.SchemaField {
 	case "required":
 		fault.Text = "it is missing"
-	case "properties":
-		fault.Text = "there is no such member"
+	case "properties": // of one that is not there, the place is its parent's
+		fault.Field, fault.Text = joined(fault.Field, unknownMember.FindStringSubmatch(found.Reason)[1:]), "there is no such member"
+	case "format":
+		fault.Text = "it is no time as RFC 3339 has it: write 2030-01-31T00:00:00Z"
 	case "oneOf":
 		fault.Text = "it has none of the forms that are described"
 	}
@@ -130,12 +133,17 @@ func (f *Findings) add(field string, err error) {
 	}
 }
 
+// unknownMember finds the name in the library's reason. Where that is written
+// otherwise, it finds nothing.
+var unknownMember = regexp.MustCompile(`"(.*)"|$`)
+
 // joined spells a place in a body as people do: permissions[0].id.
 func joined(field string, pointer []string) string {
 	for _, part := range pointer {
 		switch _, err := strconv.Atoi(part); {
 		case err == nil:
 			field += "[" + part + "]"
+		case part == "":
 		case field == "":
 			field = part
 		default:

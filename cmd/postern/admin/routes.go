@@ -101,9 +101,18 @@ func (s *server) enter(route route) http.Handler {
 }
 
 // tells reports whether a refusal belongs in the audit log: every one of what
-// changes something, and of the rest what was not allowed.
+// changes something, and of the rest what was not allowed. A browser that is
+// sent to sign in was refused nothing, and a flood is told by its beginning.
 func tells(route route, status int) bool {
-	return status != http.StatusTooManyRequests && (route.action != "" || status == http.StatusUnauthorized || status == http.StatusForbidden)
+	switch status {
+	case http.StatusTooManyRequests:
+		return false
+	case http.StatusForbidden:
+		return true
+	case http.StatusUnauthorized:
+		return route.action != "" || isAPI(strings.TrimPrefix(route.pattern, "GET "))
+	}
+	return route.action != ""
 }
 
 // admit recognises who asks and applies a rule. What somebody may not know of
