@@ -69,14 +69,17 @@ func (b *browser) signIn(token string) {
 	b.press("main button")
 }
 
-// text is what the page shows. What it shows once is told to the shell by
-// whoever looks for it.
-func (b *browser) text() string {
+// text is what the page shows. While one page gives way to another it is asked
+// for again.
+func (b *browser) text() (text string) {
 	ctx, cancel := context.WithTimeout(b.ctx, 5*time.Second)
 	defer cancel()
-	text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body")))
-	if err != nil {
-		return err.Error()
+	for ctx.Err() == nil {
+		var err error
+		if text, err = chromedp.Run(ctx, chromedp.Text(chromedp.CSS("body"))); err == nil {
+			return text
+		}
+		text = err.Error()
 	}
 	return text
 }

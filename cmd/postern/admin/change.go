@@ -21,6 +21,7 @@ func (s *server) pageAskRotate(w http.ResponseWriter, r *http.Request, v *desk.V
 		return err
 	}
 	form := formView{ID: newForm(), Which: "same", Permissions: permissionsFor(s.desk.Catalog(), secret.Choices())}
+	form.tellOf(view)
 	return s.show(w, r, v, http.StatusOK, "rotate", "Rotate API Secret", rotateView{view, form})
 }
 

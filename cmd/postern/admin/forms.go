@@ -40,6 +40,13 @@ func (f formView) Fault(field string) string {
 // formOf is a secret as a form to read.
 func (s *server) formOf(secret *authz.Secret, v secretView) formView {
 	f := formView{Description: v.Description, AllowIPs: strings.Join(v.AllowIPs, "\n"), Permissions: permissionsFor(s.desk.Catalog(), secret.Choices())}
+	f.tellOf(v)
+	return f
+}
+
+// tellOf tells of each permission when the secret last used it, and whether it
+// predates it.
+func (f formView) tellOf(v secretView) {
 	for i := range f.Permissions {
 		p := &f.Permissions[i]
 		for _, has := range v.Form.Permissions {
@@ -57,7 +64,6 @@ func (s *server) formOf(secret *authz.Secret, v secretView) formView {
 			}
 		}
 	}
-	return f
 }
 
 // sent is what a form was sent with.
@@ -211,6 +217,7 @@ func (s *server) once(w http.ResponseWriter, r *http.Request, v *desk.Visit, do 
 	if shown, ok := errors.AsType[formError](err); ok {
 		var page any = shown.form
 		if beside != nil {
+			shown.form.tellOf(*beside)
 			page = rotateView{*beside, shown.form}
 		}
 		return s.show(w, r, v, http.StatusUnprocessableEntity, name, title, page)

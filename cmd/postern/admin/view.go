@@ -93,7 +93,7 @@ func describeUse(created, last, now time.Time) (text string, long bool) {
 	days, long := int(idle.Hours()/24), idle >= authz.UnusedAfter
 	switch {
 	case never && long:
-		return fmt.Sprintf("Never used, for %d days", days), true
+		return fmt.Sprintf("Never used, in %d days", days), true
 	case never:
 		return "Never used", false
 	case last.IsZero():
