@@ -46,9 +46,10 @@ type layout struct {
 // show answers with a page. One that cannot be made whole is not sent.
 func (s *server) show(w http.ResponseWriter, r *http.Request, v *desk.Visit, status int, name, title string, page any) error {
 	view := layout{Title: title, Who: v.Identity.Name, Role: v.Identity.Role.String(), Page: page}
-	if view.Who != "" {
-		view.Merchant, view.Wide = recordable(r.PathValue("merchant")), v.Identity.Role.Only() == ""
+	if merchant := recordable(r.PathValue("merchant")); view.Who != "" && status < 400 || status == http.StatusUnprocessableEntity {
+		view.Merchant = merchant // of what is refused, a page names none
 	}
+	view.Wide = view.Who != "" && v.Identity.Role.Only() == ""
 	var text bytes.Buffer
 	if err := templates[name].ExecuteTemplate(&text, "layout", view); err != nil {
 		return fmt.Errorf("make page %s: %w", name, err)
