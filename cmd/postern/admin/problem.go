@@ -80,8 +80,8 @@ func problemOf(err error) problem {
 	return p
 }
 
-// fail answers with an error, and returns the status.
-func (s *server) fail(w http.ResponseWriter, r *http.Request, v *desk.Visit, err error) int {
+// fail answers with an error.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, v *desk.Visit, err error) {
 	p := problemOf(err)
 	if p.Status >= 500 {
 		s.log.Error("request failed", slog.String("request", v.Request), slog.Any("error", err))
@@ -95,13 +95,12 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, v *desk.Visit, err
 	}
 	if !isAPI(r.URL.Path) {
 		s.failPage(w, r, v, p)
-		return p.Status
+		return
 	}
 	if p.Status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="postern admin"`)
 	}
 	writeJSON(w, "application/problem+json", p.Status, p)
-	return p.Status
 }
 
 // failUnrouted answers what no route is for: with 404, or 405 where there are

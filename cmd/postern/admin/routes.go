@@ -82,11 +82,11 @@ func (s *server) enter(route route) http.Handler {
 		if err == nil {
 			err = route.handle(w, r, v)
 		}
-		if err == nil {
-			return
+		if err != nil {
+			s.fail(w, r, v, err)
 		}
-		status := s.fail(w, r, v, err)
-		if v.Recorded || !tells(route, status) {
+		status := w.(*watched).status
+		if v.Recorded || status < 400 && err == nil || !tells(route, status) {
 			return
 		}
 		action := route.action
@@ -109,7 +109,7 @@ func tells(route route, status int) bool {
 		return false
 	case http.StatusForbidden:
 		return true
-	case http.StatusUnauthorized:
+	case http.StatusUnauthorized, http.StatusSeeOther:
 		return route.action != "" || isAPI(strings.TrimPrefix(route.pattern, "GET "))
 	}
 	return route.action != ""
