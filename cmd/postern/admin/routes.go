@@ -89,6 +89,9 @@ func (s *server) enter(route route) http.Handler {
 		if v.Recorded || status < 400 && err == nil || !tells(route, status) {
 			return
 		}
+		if status == http.StatusSeeOther { // to sign in
+			status = http.StatusUnauthorized
+		}
 		action := route.action
 		if action == "" {
 			action = "read"
