@@ -31,6 +31,7 @@ type line struct {
 	servers *servers                       // nil: the client's own
 	reads   sync.Map                       // how often each record was read, by key
 	tamper  func(redis.Cmder, error) error // what is made of an answer; nil: nothing
+	taken   atomic.Bool                    // a replica had a report of it
 
 	mu     sync.Mutex // guards what follows
 	random *rand.Rand
@@ -64,6 +65,9 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if err == nil && cmd.Name() == "get" && argument(cmd, 1) != epochKey {
 			l.count(argument(cmd, 1)).Add(1)
+		}
+		if n, ok := cmd.(*redis.IntCmd); ok && cmd.Name() == "wait" && n.Val() > 0 {
+			l.taken.Store(true)
 		}
 		if l.tamper != nil {
 			err = l.tamper(cmd, err)
@@ -144,6 +148,14 @@ func (l *line) strayed() time.Time {
 	return l.astray
 }
 
+// loose reports whether an old master may be believed: it was not told to take
+// nothing for true without a replica.
+func (l *line) loose() bool { return l.servers != nil && !l.servers.strict }
+
+// entitled reports whether the sidecar may serve what it cannot read again: the
+// fleet must have come to know it.
+func (l *line) entitled() bool { return l.servers == nil || !l.servers.replicated || l.taken.Load() }
+
 // befall changes what befalls a line.
 func (l *line) befall(do func(*line)) {
 	l.mu.Lock()
@@ -207,7 +219,8 @@ func (m *member) find(f *fact) answer {
 	reads := m.count(recordKey(f.lookup))
 	before := reads.Load()
 	a.secret, a.err = m.secrets.Find(context.Background(), f.lookup, here)
-	a.to, a.read = time.Now(), reads.Load() > before
+	a.to = time.Now()
+	a.read = reads.Load() > before && !m.secrets.follower.disowned(a.to) // else what was read was not believed
 	return a
 }
 

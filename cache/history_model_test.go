@@ -56,7 +56,7 @@ func (f *fact) judge(a answer) (wrong string) {
 	if f.shaken {
 		bound += reportWithin + reportSlack
 	}
-	astray := !a.m.strayed().IsZero() && !a.after(a.m.strayed(), bound)
+	astray := a.m.loose() && !a.m.strayed().IsZero() && !a.after(a.m.strayed(), bound)
 	switch {
 	case allowed && f.live.IsZero():
 		wrong = "is allowed, and was never made"
@@ -70,7 +70,7 @@ func (f *fact) judge(a answer) (wrong string) {
 		wrong = "is unknown, and was minted here"
 	case reason == authz.Unknown && (k.sworn || !f.lost) && a.after(f.live, unknownLife+reportWithin+lookTimeout):
 		wrong = "is unknown, and was made"
-	case a.err != nil && !f.doomed && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale-a.m.slack:
+	case a.err != nil && !f.doomed && a.m.entitled() && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale-a.m.slack:
 		wrong = fmt.Sprintf("is refused for %v, %v after it was read", reason, a.to.Sub(k.read))
 	case a.err == nil && !allowed && !f.doomed:
 		wrong = "is deleted, and nobody deleted it"

@@ -145,6 +145,9 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	defer cancel()
 	c.Stats.Reads.Add(1)
 	secret, err := c.readAny(ctx, t, seen)
+	if err == nil && secret.DeletedAt.IsZero() && c.follower.disowned(time.Now()) {
+		secret, err = nil, fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, store.ErrUnfollowed)
+	}
 	switch reason := authz.ReasonOf(err); {
 	case errors.Is(err, errDistrust): // it answered
 		breaker.succeeded()

@@ -2,7 +2,9 @@ package cache
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,20 +14,23 @@ import (
 )
 
 const (
-	usageShards = 64   // a power of two
-	usageRoom   = 1024 // of a shard: pairs of a secret and a permission
-	usageChunk  = 128  // pairs written at once
-	usagePause  = 25 * time.Millisecond
-	usageWithin = 20 * time.Second // all of them
-	usageAtEnd  = 2 * time.Second  // likewise, when the process ends
+	usageShards  = 64   // a power of two
+	usageRoom    = 1024 // of a shard: pairs of a secret and an endpoint
+	usageBacklog = 2 * usageShards * usageRoom
+	usageChunk   = 128 // uses written at once
+	usagePause   = 25 * time.Millisecond
+	usageWithin  = 20 * time.Second // all of them
+	usageAtEnd   = 2 * time.Second  // likewise, when the process ends
 )
 
 // usage is what the store has yet to be told of the use of secrets. A request
-// costs two map look-ups and a few atomics; there is no I/O, and what is used
-// again and again allocates nothing.
+// costs one look-up and a few atomics; there is no I/O, and what is used again
+// and again allocates nothing.
 type usage struct {
 	every  time.Duration
 	shards [usageShards]usageShard
+
+	backlog map[used]store.Use // taken, and not written yet; of the one goroutine that writes
 
 	begun   time.Time    // what follows counts nanoseconds from here
 	written atomic.Int64 // up to when all uses were written
@@ -38,7 +43,23 @@ type usageShard struct {
 	full bool // there was no room for one since they were last taken
 }
 
-type pair struct{ secret, permission string }
+// pair is a secret and an endpoint that it opened; nil: one in no catalog.
+// Pointers are hashed faster than what they name. A secret that was read again
+// makes another pair.
+type pair struct {
+	secret   *authz.Secret
+	endpoint *authz.Endpoint
+}
+
+// used names what was used: by their ids.
+type used struct{ secret, permission string }
+
+func (p pair) used() used {
+	if p.endpoint == nil {
+		return used{p.secret.ID, authz.AnyPath}
+	}
+	return used{p.secret.ID, p.secret.PermissionOf(p.endpoint)}
+}
 
 // uses of a pair since they were last taken.
 type uses struct {
@@ -47,7 +68,7 @@ type uses struct {
 }
 
 func newUsage(every time.Duration) *usage {
-	u := &usage{every: every, begun: time.Now()}
+	u := &usage{every: every, begun: time.Now(), backlog: map[used]store.Use{}}
 	for i := range u.shards {
 		u.shards[i].uses = map[pair]*uses{}
 	}
@@ -61,23 +82,21 @@ func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) {
 		return
 	}
 	if len(v.Endpoints) == 0 {
-		c.note(pair{s.ID, authz.AnyPath}, now.Unix(), 1)
+		c.note(pair{s, nil}, now.Unix())
 	}
 	for _, e := range v.Endpoints {
-		c.note(pair{s.ID, s.PermissionOf(e)}, now.Unix(), 1)
+		c.note(pair{s, e}, now.Unix())
 	}
 }
 
-// note adds n uses, the last one at a moment in seconds.
-func (c *Secrets) note(p pair, at, n int64) {
-	s := c.usage.shard(p.secret)
-	if !s.add(p, at, n) && !s.insert(p, at, n) {
-		c.lose(n)
+func (c *Secrets) note(p pair, at int64) {
+	if s := c.usage.shard(p.secret.ID); !s.add(p, at) && !s.insert(p, at) {
+		c.loseUses(1)
 	}
 }
 
-// lose counts uses that are lost.
-func (c *Secrets) lose(n int64) {
+// loseUses counts uses that will not be written.
+func (c *Secrets) loseUses(n int64) {
 	c.Stats.UsesDropped.Add(n)
 	c.usage.lost.Store(int64(time.Since(c.usage.begun)))
 }
@@ -94,19 +113,19 @@ func (u *usage) shard(id string) *usageShard {
 func digit(b byte) byte { return b&15 + 9*(b>>6) }
 
 // add reports whether the pair was there to add to.
-func (s *usageShard) add(p pair, at, n int64) bool {
+func (s *usageShard) add(p pair, at int64) bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	u := s.uses[p]
 	if u == nil {
 		return false
 	}
-	u.add(at, n)
+	u.add(at)
 	return true
 }
 
 // insert adds a pair, if it is there or there is room.
-func (s *usageShard) insert(p pair, at, n int64) bool {
+func (s *usageShard) insert(p pair, at int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.uses[p]
@@ -118,12 +137,12 @@ func (s *usageShard) insert(p pair, at, n int64) bool {
 		u = &uses{}
 		s.uses[p] = u
 	}
-	u.add(at, n)
+	u.add(at)
 	return true
 }
 
-func (u *uses) add(at, n int64) {
-	u.count.Add(n)
+func (u *uses) add(at int64) {
+	u.count.Add(1)
 	for {
 		last := u.last.Load()
 		if at <= last || u.last.CompareAndSwap(last, at) {
@@ -132,15 +151,16 @@ func (u *uses) add(at, n int64) {
 	}
 }
 
-// take appends what was used. It forgets pairs that were not used since they
-// were last taken; where there was no room, all: the others' turn comes.
-func (s *usageShard) take(taken []store.Use) []store.Use {
+// take takes what was used. It forgets pairs that were not used since they were
+// last taken; where there was no room, all: the others' turn comes.
+func (s *usageShard) take() (taken []store.Use) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for p, u := range s.uses {
 		n := u.count.Swap(0)
 		if n > 0 {
-			taken = append(taken, store.Use{Secret: p.secret, Permission: p.permission, At: time.Unix(u.last.Load(), 0), Requests: n})
+			what := p.used()
+			taken = append(taken, store.Use{Secret: what.secret, Permission: what.permission, At: time.Unix(u.last.Load(), 0), Requests: n})
 		}
 		if n == 0 || s.full {
 			delete(s.uses, p)
@@ -170,45 +190,53 @@ func (c *Secrets) writeUsage(ctx context.Context) {
 // the next time, as far as there is room.
 func (c *Secrets) flushUsage(ctx context.Context, pause time.Duration) {
 	begun := time.Since(c.usage.begun)
-	var taken, failed []store.Use
 	for i := range c.usage.shards {
-		taken = c.usage.shards[i].take(taken)
-	}
-	rand.Shuffle(len(taken), func(i, j int) { taken[i], taken[j] = taken[j], taken[i] }) // where time is short, it is not always the same ones that wait
-	for len(taken) > 0 && ctx.Err() == nil {
-		chunk := taken[:min(usageChunk, len(taken))]
-		left := c.writeUses(ctx, chunk)
-		taken, failed = taken[len(chunk):], append(failed, left...)
-		if len(left) == len(chunk) {
-			break // the store is away
+		for _, u := range c.usage.shards[i].take() {
+			c.owe(u)
 		}
-		if len(taken) > 0 {
+	}
+	owed := slices.Collect(maps.Values(c.usage.backlog)) // in no order: where time is short, it is not always the same ones that wait
+	for chunk := range slices.Chunk(owed, usageChunk) {
+		if ctx.Err() != nil || !c.writeUses(ctx, chunk) {
+			return
+		}
+		if len(c.usage.backlog) > 0 {
 			sleep(ctx, pause)
 		}
 	}
-	failed = append(failed, taken...)
-	for _, u := range failed {
-		c.note(pair{u.Secret, u.Permission}, u.At.Unix(), u.Requests)
-	}
-	if len(failed) == 0 {
+	if len(c.usage.backlog) == 0 {
 		c.usage.written.Store(int64(begun))
 	}
 }
 
-// writeUses writes some uses, and returns those that it could not.
-func (c *Secrets) writeUses(ctx context.Context, uses []store.Use) []store.Use {
-	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
-	defer cancel()
-	failed, _ := c.store.WriteUses(ctx, uses) // what failed is tried again
-	c.Stats.UsesWritten.Add(requests(uses) - requests(failed))
-	return failed
+// owe adds a use to the backlog, if there is room.
+func (c *Secrets) owe(u store.Use) {
+	what := used{u.Secret, u.Permission}
+	old, ok := c.usage.backlog[what]
+	if !ok && len(c.usage.backlog) >= usageBacklog {
+		c.loseUses(u.Requests)
+		return
+	}
+	if old.At.After(u.At) {
+		u.At = old.At
+	}
+	u.Requests += old.Requests
+	c.usage.backlog[what] = u
 }
 
-func requests(uses []store.Use) (n int64) {
-	for _, u := range uses {
-		n += u.Requests
+// writeUses writes some uses of the backlog. It reports whether the store took
+// any.
+func (c *Secrets) writeUses(ctx context.Context, chunk []store.Use) bool {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	failed, _ := c.store.WriteUses(ctx, chunk) // they are tried again
+	for _, u := range chunk {
+		if !slices.Contains(failed, u) {
+			delete(c.usage.backlog, used{u.Secret, u.Permission})
+			c.Stats.UsesWritten.Add(u.Requests)
+		}
 	}
-	return n
+	return len(failed) < len(chunk)
 }
 
 // ages says how long ago the oldest use may have been that is not written, and

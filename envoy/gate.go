@@ -31,12 +31,13 @@ type Gate struct {
 	Stats Stats
 
 	o      Options
+	begun  time.Time
 	logged rate.Sometimes // a secret in trouble comes with every request of its owner
 }
 
 // NewGate is a gate that works with o.
 func NewGate(o Options) *Gate {
-	return &Gate{o: o, logged: rate.Sometimes{First: 10, Interval: time.Second}}
+	return &Gate{o: o, begun: time.Now(), logged: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
 // Check decides on one request. It always answers: what goes wrong is a
@@ -74,6 +75,9 @@ func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verd
 	}
 	now := time.Now()
 	v = secret.Authorize(g.o.Catalog(), in.Request, now)
+	if v.Reason.Decision() == authz.Allow && g.revived(secret, now) {
+		v.Reason = g.explain(fmt.Errorf("secret %s: %w: %w", secret.ID, authz.Internal, errClock))
+	}
 	g.o.Secrets.Used(secret, v, now)
 	return v
 }

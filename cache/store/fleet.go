@@ -21,7 +21,7 @@ type Report struct {
 	Name    string `json:"name"`    // of the process, unique
 	Catalog string `json:"catalog"` // hash
 	Applied string `json:"applied"` // the Position up to which it has applied the log
-	Skipped string `json:"skipped"` // that up to which it has not seen all of it, and may use a secret as it was; "" where it has seen all
+	Skipped string `json:"skipped"` // that up to which it may not have seen all of it, and use a secret as it was; "" where it has seen all
 	Epoch   string `json:"epoch"`   // of the store, as it first saw it
 
 	// Bound is how long after its last report it may still use a secret as it
@@ -66,9 +66,10 @@ redis.call('HSET', KEYS[1], ARGV[1], now[1] .. string.format('%06d', now[2]) .. 
 return now[1] .. string.format('%06d', now[2])`)
 
 // Report stores a sidecar's report on the master that keeps the log, and says
-// what that master is. Where it has replicas, or fenced demands one, a replica
-// must take the report too: a master that was cut off answers readily and
-// knows nothing. ErrUnfollowed tells that none did.
+// what that master is, also where it does not take the report; its RunID is ""
+// where it does not answer. Where it has replicas, or fenced demands one, a
+// replica must take the report too: a master that was cut off answers readily
+// and knows nothing. ErrUnfollowed tells that none did.
 func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, err error) {
 	err = s.pinned(ctx, fleetKey, func(c *redis.Conn) error {
 		if m, err = inspect(ctx, c); err != nil {

@@ -211,12 +211,12 @@ func TestAdminWithFullDisk(t *testing.T) {
 			t.Errorf("create on a full disk = %d %s, want 503", a.status, a.text)
 		}
 	}
-	if live := len(s.secrets("m1")); made == 0 || refused == 0 || live != made {
+	if live := len(s.listed("m1")); made == 0 || refused == 0 || live != made {
 		t.Errorf("with a disk that fills up, %d secrets were made and %d refused, and %d live: want some of each, and those that were made", made, refused, live)
 	}
 	g.answers(legacy.Secret, "GET /api/3/orders/1/tracking", 200, "unrestricted")
 	s.ok("audit verify $AUDIT")
 	limit(^uint64(0))
-	o.ask(token, "DELETE", "/v1/merchants/m1/secrets/"+s.secrets("m1")[0].ID, "").into(t, 200, &struct{}{})
+	o.ask(token, "DELETE", "/v1/merchants/m1/secrets/"+s.listed("m1")[0].ID, "").into(t, 200, &struct{}{})
 	s.ok("audit verify $AUDIT")
 }

@@ -198,10 +198,10 @@ func (b *browser) await(text string) {
 // page does. Nothing more is made, and the token is not shown again.
 func (b *browser) sentAgain(token string) {
 	b.t.Helper()
-	before := len(b.o.s.secrets("shop-a"))
+	before := len(b.o.s.listed("shop-a"))
 	b.do(chromedp.Reload())
 	b.lacks(token)
-	if after := len(b.o.s.secrets("shop-a")); after != before {
+	if after := len(b.o.s.listed("shop-a")); after != before {
 		b.t.Errorf("reloading the page of a new secret made another: %d secrets, want %d", after, before)
 	}
 }
@@ -211,7 +211,7 @@ func (b *browser) sentAgain(token string) {
 // anything.
 func (b *browser) swap(theirs string) {
 	b.t.Helper()
-	own := b.o.s.secrets("shop-a")[0].ID
+	own := b.o.s.listed("shop-a")[0].ID
 	var paths []string
 	for _, page := range []string{"", "/new", "/" + own, "/" + own + "/rotate", "/" + own + "/delete"} {
 		paths = append(paths, "/merchants/shop-a/integrations"+page)
@@ -255,7 +255,7 @@ func records(dump string) string {
 	return strings.Join(kept, "")
 }
 
-func (s *shell) secrets(merchant string) []authz.Form {
+func (s *shell) listed(merchant string) []authz.Form {
 	s.t.Helper()
 	var list struct{ Secrets []authz.Form }
 	if err := json.Unmarshal([]byte(s.ok("secret list --json --merchant "+merchant)), &list); err != nil {
@@ -266,7 +266,7 @@ func (s *shell) secrets(merchant string) []authz.Form {
 
 func (s *shell) secretOf(merchant, redacted string) authz.Form {
 	s.t.Helper()
-	for _, f := range s.secrets(merchant) {
+	for _, f := range s.listed(merchant) {
 		if f.Redacted == redacted {
 			return f
 		}

@@ -116,7 +116,7 @@ func describeSafety(u authz.UsageForm) string {
 	case !u.Safe:
 		return fmt.Sprintf("from %s on, if it is not used until then", u.SafeFrom.Format(time.RFC3339))
 	}
-	return fmt.Sprintf("yes: not used for %d hours, say all %d sidecars", int(authz.Quiet.Hours()), u.Sidecars)
+	return fmt.Sprintf("yes: not used for %d hours, as far as %d of %d sidecars have reported", int(authz.Quiet.Hours()), u.Sidecars, u.Sidecars)
 }
 
 func orElse(s, fallback string) string {

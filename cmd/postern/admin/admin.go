@@ -85,15 +85,14 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer b.Close()
-	listeners, err := b.Bind(o.Listen, listen.HTTP1)
-	if err != nil {
+	if err := b.Bind(o.Listen, listen.HTTP1); err != nil {
 		return err
 	}
 	if err := b.Publish(); err != nil {
 		return err
 	}
-	o.Log.Info("serving", slog.Any("listen", addresses(listeners)), slog.String("catalog", catalog.Hash()))
-	return o.serve(ctx, s, watch, listeners)
+	o.Log.Info("serving", slog.Any("listen", addresses(b.Bound())), slog.String("catalog", catalog.Hash()))
+	return o.serve(ctx, s, watch, b)
 }
 
 // addresses are what listeners are bound to: --listen may have left the port
@@ -131,13 +130,13 @@ func (o Options) files(current *atomic.Pointer[authz.Catalog]) []*reload.File {
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
-func (o Options) serve(ctx context.Context, handler http.Handler, watch reload.Watch, listeners []*listen.Listener) error {
+func (o Options) serve(ctx context.Context, handler http.Handler, watch reload.Watch, b *listen.Binder) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerWithin, ReadTimeout: readWithin, WriteTimeout: writeWithin, IdleTimeout: idleWithin,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn),
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	for _, l := range listeners {
+	serve := func(l *listen.Listener) {
 		group.Go(func() error {
 			if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				return err
@@ -145,6 +144,10 @@ func (o Options) serve(ctx context.Context, handler http.Handler, watch reload.W
 			return nil
 		})
 	}
+	for _, l := range b.Bound() {
+		serve(l)
+	}
+	group.Go(func() error { b.Keep(ctx, o.Log, serve); return nil })
 	group.Go(func() error { watch.Run(ctx); return nil })
 	group.Go(func() error {
 		<-ctx.Done()

@@ -37,9 +37,11 @@ type Options struct {
 // until it is published.
 type Listener struct {
 	net.Listener
-	TLS bool
+	Protocol string // HTTP2 or HTTP1
 
-	temporary, path string // "" of TCP, and of a socket that is published
+	temporary string // name; "" of TCP, and of a socket that is published
+	path      string // "" of TCP
+	trouble   string // why path cannot be made again, as logged last
 }
 
 // Binder binds addresses.
@@ -67,52 +69,51 @@ func (b *Binder) Close() {
 	}
 }
 
+// Bound are the listeners, the operators' first.
+func (b *Binder) Bound() []*Listener { return b.bound }
+
 // BindOps binds the operators' address; "" binds nothing. On loopback it is for
 // the host's own tools, and has no TLS.
-func (b *Binder) BindOps(address string) (*Listener, error) {
+func (b *Binder) BindOps(address string) error {
 	if address == "" {
-		return nil, nil
+		return nil
 	}
-	host, _, _ := net.SplitHostPort(address)
-	plain := *b
-	if isLoopback(host) {
-		plain.tls = nil
+	if host, _, _ := net.SplitHostPort(address); isLoopback(host) {
+		defer func(config *tls.Config) { b.tls = config }(b.tls)
+		b.tls = nil
 	}
-	l, err := plain.bind("--ops", address, HTTP1)
-	b.bound = plain.bound
-	return l, err
+	return b.bind("--ops", address, HTTP1)
 }
 
 // Bind binds TCP addresses, then unix sockets: a process that fails on a taken
 // port must not have taken a socket from a healthy one.
-func (b *Binder) Bind(addresses []string, protocol string) ([]*Listener, error) {
-	var all []*Listener
+func (b *Binder) Bind(addresses []string, protocol string) error {
 	for _, unix := range []bool{false, true} {
 		for _, address := range addresses {
 			if strings.HasPrefix(address, UnixPrefix) != unix {
 				continue
 			}
-			l, err := b.bind("--listen", address, protocol)
-			if err != nil {
-				return nil, err
+			if err := b.bind("--listen", address, protocol); err != nil {
+				return err
 			}
-			all = append(all, l)
 		}
 	}
-	return all, nil
+	return nil
 }
 
-func (b *Binder) bind(flag, address, protocol string) (l *Listener, err error) {
+func (b *Binder) bind(flag, address, protocol string) (err error) {
+	var l *Listener
 	if path, ok := strings.CutPrefix(address, UnixPrefix); ok {
 		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
 		l, err = b.bindTCP(address, protocol)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
+		return fmt.Errorf("%s %s: %w", flag, address, err)
 	}
+	l.Protocol = protocol
 	b.bound = append(b.bound, l)
-	return l, nil
+	return nil
 }
 
 func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
@@ -135,7 +136,7 @@ func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
 		config.NextProtos = []string{protocol}
 		l = tls.NewListener(l, config)
 	}
-	return &Listener{Listener: l, TLS: b.tls != nil}, nil
+	return &Listener{Listener: l}, nil
 }
 
 func isLoopback(host string) bool {
@@ -159,6 +160,11 @@ func (b *Binder) bindUnix(path string) (*Listener, error) {
 	if slices.ContainsFunc(b.bound, func(l *Listener) bool { return l.path == path }) {
 		return nil, errors.New("the path is named twice")
 	}
+	return b.listenUnix(path)
+}
+
+// listenUnix listens beside path, on a socket that only needs its name.
+func (b *Binder) listenUnix(path string) (*Listener, error) {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	os.Remove(temporary) // of a process that had our id and was killed
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})

@@ -31,6 +31,7 @@ var (
 	logGaps       = prometheus.NewDesc("postern_log_gaps_total", "Times that changes may have been missed, and every secret was read again before use.", nil, nil)
 	storeUnsafe   = prometheus.NewDesc("postern_store_unsafe", "Settings of Redis that can lose secrets or deletions.", nil, nil)
 	oldestAnswer  = prometheus.NewDesc("postern_oldest_answer_seconds", "The longest that an answer's secret had not been known to be true, since the process began.", nil, nil)
+	clockSet      = prometheus.NewDesc("postern_clock_set_seconds", "How far the machine's clock was set since the process began; below zero: back.", nil, nil)
 	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)
 	reloadRefused = prometheus.NewDesc("postern_reload_refused", "1 while a file is not in use as it is, because it was refused.", []string{"file"}, nil)
 	catalogInfo   = prometheus.NewDesc("postern_catalog_info", "The catalog in use.", []string{"hash"}, nil)
@@ -41,7 +42,7 @@ var (
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
-		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, reloads, reloadRefused, catalogInfo,
+		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
 	} {
 		out <- d
 	}
@@ -79,6 +80,7 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(logGaps, f.Gaps)
 	gauge(storeUnsafe, float64(len(f.Unsafe)))
 	gauge(oldestAnswer, time.Duration(stats.Oldest.Load()).Seconds())
+	gauge(clockSet, s.gate.ClockSet().Seconds())
 	gauge(catalogInfo, 1, s.catalog.Load().Hash())
 	for _, f := range s.files {
 		count(reloads, f.Loads.Load(), f.Name, "loaded")

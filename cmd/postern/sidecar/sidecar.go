@@ -66,7 +66,9 @@ type sidecar struct {
 
 	draining atomic.Bool // the end has begun
 
-	logged string // the freshness and the unsafe settings that were logged last; of watchStore alone
+	// Of watchStore alone:
+	logged   string        // the freshness and the unsafe settings that were logged last
+	clockSet time.Duration // how far the clock had been set, as logged last
 }
 
 // Run serves until ctx ends, then lets checks under way finish. It fails where
@@ -93,12 +95,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer b.Close()
-	ops, err := b.BindOps(o.Ops)
-	if err != nil {
+	if err := b.BindOps(o.Ops); err != nil {
 		return err
 	}
-	listeners, err := b.Bind(o.Listen, listen.HTTP2)
-	if err != nil {
+	if err := b.Bind(o.Listen, listen.HTTP2); err != nil {
 		return err
 	}
 	s.look(ctx)
@@ -111,22 +111,27 @@ func Run(ctx context.Context, o Options) error {
 	if err := b.Publish(); err != nil {
 		return err
 	}
-	return s.serve(ctx, ops, listeners)
+	return s.serve(ctx, b)
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
-func (s *sidecar) serve(ctx context.Context, ops *listen.Listener, listeners []*listen.Listener) error {
+func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 	group, ctx := errgroup.WithContext(ctx)
 	following, leave := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer leave()
 	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
-	if ops != nil {
-		group.Go(func() error { return ignoreClosed(opsServer.Serve(ops)) })
+	serve := func(l *listen.Listener) {
+		accept := s.server.Serve
+		if l.Protocol == listen.HTTP1 {
+			accept = opsServer.Serve
+		}
+		group.Go(func() error { return ignoreClosed(accept(l)) })
 	}
-	for _, l := range listeners {
-		group.Go(func() error { return ignoreClosed(s.server.Serve(l)) })
+	for _, l := range b.Bound() {
+		serve(l)
 	}
+	group.Go(func() error { b.Keep(ctx, s.Log, serve); return nil })
 	group.Go(func() error {
 		<-ctx.Done()
 		s.drain()
@@ -174,6 +179,7 @@ func (s *sidecar) watchStore(ctx context.Context) {
 		case <-time.After(pause):
 			s.look(ctx)
 			s.logFreshness()
+			s.logClock()
 		case <-ctx.Done():
 			return
 		}
@@ -213,4 +219,14 @@ func (s *sidecar) logFreshness() {
 		level = slog.LevelWarn
 	}
 	s.Log.Log(context.Background(), level, "freshness", slog.Bool("confirmed", f.Confirmed), slog.Any("unsafe", f.Unsafe), slog.Any("error", f.Trouble))
+}
+
+// logClock logs when the machine's clock was set: secrets with an expiry may
+// expire at once, or be in doubt.
+func (s *sidecar) logClock() {
+	set := s.gate.ClockSet()
+	if by := set - s.clockSet; by.Abs() > envoy.ClockTolerance {
+		s.clockSet = set
+		s.Log.Warn("the machine's clock was set", slog.Duration("by", by), slog.Duration("since_start", set))
+	}
 }
