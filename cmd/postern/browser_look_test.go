@@ -45,7 +45,7 @@ func evaluate[T any](b *browser, script string) T {
 	return value
 }
 
-// picture keeps a picture of the whole page, where POSTERN_PICTURES names a
+// picture keeps a picture of the page, where POSTERN_PICTURES names a
 // folder for it: those of README.md are made so.
 func (b *browser) picture(name, scheme string, width, height int64) {
 	b.t.Helper()
@@ -54,7 +54,7 @@ func (b *browser) picture(name, scheme string, width, height int64) {
 		return
 	}
 	b.look(scheme, width, height, 1)
-	png, err := chromedp.Run(b.ctx, chromedp.FullScreenshot(100))
+	png, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot())
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)
 	}

@@ -26,8 +26,10 @@ func (o *office) browse(scripts bool) *browser {
 	if err != nil {
 		t.Fatal("chromium is missing: make chromium installs it")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox,
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1100, 900))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1100, 900))
+	if os.Getuid() == 0 {
+		options = append(options, chromedp.NoSandbox) // Chromium has none for root
+	}
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
