@@ -149,6 +149,15 @@ func TestLifeOnThePage(t *testing.T) {
 		t.Errorf("a request with the other secret = %d, want 200", got)
 	}
 
+	// What the legacy secret is used for, so that one can take its place.
+	if got := through(t, proxy, legacy.Secret, "GET", "/api/3/merchant"); got != 200 {
+		t.Errorf("a request with the legacy secret = %d, want 200", got)
+	}
+	b.open("/merchants/shop-a/integrations/" + legacy.ID)
+	b.await("About 1 in the last 24 hours")
+	b.shows("What it is used for", "Get Merchant Settings")
+	b.audit("review of the legacy secret")
+
 	b.swap(others.ID)
 	if got := through(t, proxy, others.Secret, "GET", "/api/3/orders/PP1/tracking"); got != 200 {
 		t.Errorf("a request with another merchant's secret = %d, want 200: it must not have been touched", got)

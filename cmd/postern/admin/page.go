@@ -153,8 +153,9 @@ func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visi
 	page := struct {
 		secretView
 		Form    formView
+		Uses    []permissionView // of a legacy secret
 		Changes bool
-	}{view, s.formOf(secret, view), v.Identity.Role.Changes(view.Merchant)}
+	}{view, s.formOf(secret, view), s.usesOf(view), v.Identity.Role.Changes(view.Merchant)}
 	return s.show(w, r, v, http.StatusOK, "review", "API Secret", page)
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -156,6 +157,25 @@ func permissionsFor(c *authz.Catalog, choices []authz.Choice) (views []permissio
 		if c.Permission(choice.ID) == nil {
 			views = append(views, permissionView{ID: choice.ID, Label: choice.ID, Ticked: true, Newer: "No longer in the API: it opens nothing."})
 		}
+	}
+	return views
+}
+
+// usesOf are the permissions that a legacy secret was used for: those that one
+// in its place would need.
+func (s *server) usesOf(v secretView) (views []permissionView) {
+	if !v.Legacy {
+		return nil
+	}
+	for _, id := range slices.Sorted(maps.Keys(v.Usage.Permissions)) {
+		use := permissionView{ID: id, Label: id}
+		if p := s.desk.Catalog().Permission(id); p != nil {
+			use.Label = p.Label
+		} else if id == authz.AnyPath {
+			use.Label = "Paths that are not in the catalog"
+		}
+		use.LastUsed, use.Idle = describeUse(v.CreatedAt, v.Usage.Permissions[id], time.Now())
+		views = append(views, use)
 	}
 	return views
 }
