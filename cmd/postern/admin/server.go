@@ -167,11 +167,10 @@ func recordable(merchant string) string {
 // id is the id of the secret that a request is about, if it has the form of
 // one. It may be anything that somebody pasted.
 func id(r *http.Request) string {
-	id := r.PathValue("id")
-	if len(id) != 32 || strings.Trim(id, "0123456789abcdef") != "" {
-		return ""
+	if id := r.PathValue("id"); desk.IsID(id) {
+		return id
 	}
-	return id
+	return ""
 }
 
 // recognise says who asks: by the token in the header, for the API; by the

@@ -118,6 +118,9 @@ func (i *Issuer) identify(ctx context.Context, credential string, now time.Time)
 	case err != nil:
 		return Identity{}, fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+	if !isSubject(token.Subject) {
+		return Identity{}, fmt.Errorf("%w: its subject is none", ErrUnknown)
+	}
 	var claims map[string]any
 	if err := token.Claims(&claims); err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", ErrUnknown, err)
@@ -127,6 +130,12 @@ func (i *Issuer) identify(ctx context.Context, credential string, now time.Time)
 		return Identity{}, fmt.Errorf("%w: no claim of it gives a role", ErrUnknown)
 	}
 	return Identity{Name: "oidc:" + token.Subject, Role: role, Until: token.Expiry}, nil
+}
+
+// isSubject reports whether text is what OpenID Connect lets a subject be: 1 to
+// 255 characters of ASCII. It goes into logs.
+func isSubject(text string) bool {
+	return text != "" && len(text) <= 255 && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r >= 0x7f })
 }
 
 // role is what the claims stand for: the first that holds.

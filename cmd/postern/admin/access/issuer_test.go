@@ -118,6 +118,8 @@ func TestIssuer(t *testing.T) {
 		{"unsigned", unsigned, ""},
 		{"signed by the public key", symmetric + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil)), ""},
 		{"claims changed", head + "." + encoded(claims(map[string]any{"sub": "u2"})) + "." + tail, ""},
+		{"a subject that controls a terminal", s.sign(claims(map[string]any{"sub": "u\x1b[2J"})), ""},
+		{"no subject", s.sign(claims(map[string]any{"sub": nil})), ""},
 		{"nonsense", "a.b.c", ""},
 	}
 	for _, tt := range tests {

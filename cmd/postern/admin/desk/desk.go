@@ -110,15 +110,15 @@ func (d *Desk) change(ctx context.Context, v *Visit, e audit.Entry, do func(cont
 	return err
 }
 
-// isID reports whether text has the form of a secret's id.
-func isID(text string) bool {
+// IsID reports whether text has the form of a secret's id.
+func IsID(text string) bool {
 	bytes, err := hex.DecodeString(text)
 	return err == nil && len(bytes) == 16 && strings.ToLower(text) == text
 }
 
 // find reads a record of a merchant: another's is not found.
 func (d *Desk) find(ctx context.Context, merchant, id string) (*authz.Secret, error) {
-	if !isID(id) {
+	if !IsID(id) {
 		return nil, ErrNotFound
 	}
 	secret, err := d.Store.Read(ctx, id)
