@@ -15,8 +15,8 @@ import (
 // host, and to https; they take http on localhost for as good.
 const sessionCookie = "__Host-postern"
 
-// cookie is the session's cookie. Every value that ends is gone with the
-// browser, and in any case with the session, which is kept here.
+// cookie is the session's cookie. With maxAge 0 it goes with the browser; what
+// ends the session is kept here.
 func cookie(value string, maxAge int) *http.Cookie {
 	return &http.Cookie{Name: sessionCookie, Value: value, Path: "/", Secure: true, HttpOnly: true, SameSite: http.SameSiteStrictMode, MaxAge: maxAge}
 }
