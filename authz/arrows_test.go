@@ -14,10 +14,10 @@ const module = "github.com/postern/postern/"
 var arrows = map[string]struct{ ours, theirs []string }{
 	"authz/fields":             {},
 	"authz":                    {ours: []string{"authz/fields"}},
-	"authz/openapi":            {ours: []string{"authz"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
+	"authz/openapi":            {ours: []string{"authz", "authz/fields"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
 	"cache/store":              {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cache":                    {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
-	"envoy":                    {ours: []string{"authz", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
+	"envoy":                    {ours: []string{"authz", "authz/fields", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
 	"cmd/postern/listen":       {},
 	"cmd/postern/reload":       {ours: []string{"authz"}},
 	"cmd/postern/sidecar":      {ours: []string{"authz", "cache", "cache/store", "envoy", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},

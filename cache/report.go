@@ -77,6 +77,9 @@ func (c *Secrets) reportOn(ctx context.Context) {
 // report says how far this sidecar is, and learns what the master is. Another
 // master than before may not know what that one did.
 func (c *Secrets) report(ctx context.Context) error {
+	if c.firstEpoch() == "" { // the store may have begun just now
+		_, _ = c.look(ctx) // State tells it
+	}
 	sent := time.Now()
 	r, fenced := c.compose(sent)
 	master, err := c.store.Report(ctx, r, fenced)

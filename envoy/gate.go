@@ -22,13 +22,16 @@ type Options struct {
 
 	// ForwardSecret lets the credential go on to the upstream.
 	ForwardSecret bool
+
+	Filter FilterOptions // its Log is that of the gate
 }
 
 // Gate answers Envoy's external authorization checks. It is safe for
 // concurrent use.
 type Gate struct {
 	authv3.UnimplementedAuthorizationServer
-	Stats Stats
+	Stats  Stats
+	Filter *Filter // of the answers to requests that the gate allowed
 
 	o      Options
 	begun  time.Time
@@ -37,7 +40,8 @@ type Gate struct {
 
 // NewGate is a gate that works with o.
 func NewGate(o Options) *Gate {
-	return &Gate{o: o, begun: time.Now(), logged: rate.Sometimes{First: 10, Interval: time.Second}}
+	o.Filter.Log = o.Log
+	return &Gate{Filter: NewFilter(o.Filter), o: o, begun: time.Now(), logged: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
 // Check decides on one request. It always answers: what goes wrong is a

@@ -49,8 +49,13 @@ type Sidecar struct {
 // before the last report, by Redis's clock.
 func (s Sidecar) StoppedBy() time.Time { return s.Seen.Add(s.Bound) }
 
-// hasApplied reports whether the sidecar has applied the log's entry at p.
-func (s Sidecar) hasApplied(p Position) bool {
+// hasApplied reports whether the sidecar has applied the log's entry at p, in
+// the store of an epoch. One that knows another store, or none, may speak of
+// another log.
+func (s Sidecar) hasApplied(p Position, epoch string) bool {
+	if s.Epoch != epoch {
+		return false
+	}
 	at, err := parsePosition(s.Applied)
 	if err != nil || at.Before(p) {
 		return false
@@ -133,6 +138,10 @@ const look = 5 * time.Millisecond
 // AwaitApplied waits until every sidecar has applied the log up to p, or ctx
 // ends. It returns those that have and those that have not.
 func (s *Store) AwaitApplied(ctx context.Context, p Position) (applied, late []Sidecar, err error) {
+	epoch, err := s.Epoch(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
 	for {
 		fleet, _, err := s.Fleet(context.WithoutCancel(ctx))
 		if err != nil {
@@ -140,7 +149,7 @@ func (s *Store) AwaitApplied(ctx context.Context, p Position) (applied, late []S
 		}
 		applied, late = nil, nil
 		for _, sidecar := range fleet {
-			if sidecar.hasApplied(p) {
+			if sidecar.hasApplied(p, epoch) {
 				applied = append(applied, sidecar)
 			} else {
 				late = append(late, sidecar)

@@ -50,7 +50,9 @@ func TestFaultsRestartStorm(t *testing.T) {
 }
 
 // readsOf counts the reads of records whose keys begin with this.
-func (s *shell) readsOf(key string) int { return strings.Count(s.ask("SLOWLOG", "GET", -1), "[get "+key) }
+func (s *shell) readsOf(key string) int {
+	return strings.Count(s.ask("SLOWLOG", "GET", -1), "[get "+key)
+}
 
 // untilAllowed asks until a secret is allowed: on a busy machine a read may
 // take too long.

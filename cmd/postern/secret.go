@@ -94,7 +94,7 @@ func (c *call) warnOfFields(catalog *authz.Catalog, secret *authz.Secret) {
 	for _, g := range secret.Grants {
 		for _, group := range catalog.Permission(g.Permission).Fields {
 			if !slices.Contains(g.Fields, group.ID) {
-				c.warn("answers of %s hold %s, which this secret does not include: its requests get 503 where the route has no response filter", g.Permission, group.ID)
+				c.warn("answers of %s hold %s, which this secret does not include: it is removed from them, and where the route has no response filter they are 503 instead", g.Permission, group.ID)
 			}
 		}
 	}

@@ -26,6 +26,8 @@ const (
 type Options struct {
 	Gate     string
 	Upstream string
+
+	Edit func(bootstrap string) string // changes the bootstrap, for tests; nil: as it ships
 }
 
 // Process is a running Envoy. Its methods are safe for concurrent use.
@@ -53,6 +55,9 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if opts.Edit != nil {
+		bootstrap = []byte(opts.Edit(string(bootstrap)))
 	}
 	p, err := launch(ctx, bin, bootstrap)
 	if err != nil {

@@ -14,6 +14,9 @@ import (
 var (
 	checks        = prometheus.NewDesc("postern_checks_total", "Checks by what became of them.", []string{"decision", "reason"}, nil)
 	checkDuration = prometheus.NewDesc("postern_check_duration_seconds", "Time to decide on a check.", nil, nil)
+	answers       = prometheus.NewDesc("postern_filter_answers_total", "Answers that data had to go from, by what became of them. All but filtered, passed and left were withheld.", []string{"result"}, nil)
+	answerBytes   = prometheus.NewDesc("postern_filter_bytes", "Bytes held for answers at this moment.", nil, nil)
+	answerTime    = prometheus.NewDesc("postern_filter_seconds_total", "Time that answers spent in the filter, waiting for the upstream included.", nil, nil)
 	cacheEntries  = prometheus.NewDesc("postern_cache_entries", "Secrets in memory.", nil, nil)
 	cacheHits     = prometheus.NewDesc("postern_cache_hits_total", "Look-ups answered without I/O.", nil, nil)
 	storeReads    = prometheus.NewDesc("postern_store_reads_total", "Look-ups that asked the store.", nil, nil)
@@ -41,7 +44,7 @@ var (
 // moment.
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
+		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
 		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
 	} {
 		out <- d
@@ -60,6 +63,12 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 		count(checks, s.gate.Stats.Reasons[r].Load(), r.Decision().String(), r.String())
 	}
 	out <- durations(&s.gate.Stats)
+	filter := s.gate.Filter
+	for _, r := range envoy.Results() {
+		count(answers, filter.Stats.Results[r].Load(), r.String())
+	}
+	gauge(answerBytes, float64(filter.InFlight()))
+	out <- prometheus.MustNewConstMetric(answerTime, prometheus.CounterValue, time.Duration(filter.Stats.Nanos.Load()).Seconds())
 	stats := &s.secrets.Stats
 	count(cacheHits, stats.Hits.Load())
 	count(storeReads, stats.Reads.Load())

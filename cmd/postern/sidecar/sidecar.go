@@ -48,6 +48,8 @@ type Options struct {
 	Binding listen.Options
 
 	ForwardSecret bool
+	FilterMaxBody int64         // bytes of an answer, as in envoy.FilterOptions
+	FilterMemory  int64         // of all answers held, likewise
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
 }
@@ -86,7 +88,8 @@ func Run(ctx context.Context, o Options) error {
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
 	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret})
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret,
+		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first: a process that fails on a taken port
 	// must not have taken a socket from a healthy one.
