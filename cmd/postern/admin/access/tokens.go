@@ -52,8 +52,6 @@ func (f file) identities() ([]Identity, error) {
 			err = fmt.Errorf("name %q: use 1 to 64 of A-Z a-z 0-9 . _ @ - and begin with a letter or digit", e.Name)
 		case hexErr != nil || len(digest) != sha256.Size:
 			err = errors.New("sha256 is not 64 hexadecimal digits")
-		case slices.ContainsFunc(all, func(o Identity) bool { return o.Name == e.Name }):
-			err = fmt.Errorf("name %q is there twice", e.Name)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("token %d: %w", i+1, err)
@@ -97,7 +95,8 @@ func readFile(path string) (file, []Identity, error) {
 }
 
 // AddToken adds a token to a file, or makes the file, mode 0600, and returns
-// the token's text, which is in no other place. The zero time never expires.
+// the token's text, which is in no other place. The zero time never expires. A
+// name may be there more than once: while one token takes another's place.
 func AddToken(path, name string, role Role, expires, now time.Time) (string, error) {
 	release, err := lock(filepath.Dir(path))
 	if err != nil {
