@@ -130,7 +130,7 @@ func (p *project) container(service string) string {
 // awaitHealthy returns once every service that can be is healthy, by its own health check.
 func (p *project) awaitHealthy() {
 	p.t.Helper()
-	for _, service := range []string{"redis", "postern", "envoy"} {
+	for _, service := range []string{"redis", "postern", "envoy", "admin"} {
 		format := "{{.State.Status}} {{.State.Health.Status}}"
 		container := p.container(service)
 		p.eventually(func() error {

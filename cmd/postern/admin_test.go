@@ -112,11 +112,13 @@ func TestAdminListens(t *testing.T) {
 		want      int
 	}{
 		{"socket, whatever the host", "http://anything/v1/permissions", plain, 200},
+		{"socket, a probe", "http://anything/readyz", plain, 200},
 		{"socket, the page of an unknown host", "http://anything/sign-in", plain, 421},
 		{"TLS", "https://127.0.0.1/v1/permissions", secure, 200},
 		{"TLS, a name that was given", "https://admin.example/v1/permissions", secure, 200},
 		{"TLS, another name", "https://evil.example/v1/permissions", secure, 421},
 	}
+	s.ok("health unix:" + dir + "/admin.sock")
 	for _, tt := range tests {
 		r, err := http.NewRequest("GET", tt.url, nil)
 		if err != nil {

@@ -140,6 +140,12 @@ func TestTroubleIsNotTold(t *testing.T) {
 		"form":   w.post(session, pageOf("a")+"/new", goodForm()),
 		"panic":  w.ask("a", "GET", "/v1/panic", ""),
 	}
+	if a := w.get(nil, "/readyz"); a.status != 503 || strings.Contains(a.body, w.redis.Addr) {
+		t.Errorf("/readyz in trouble = %d %s, want 503", a.status, a.body)
+	}
+	if a := w.get(nil, "/healthz"); a.status != 200 {
+		t.Errorf("/healthz in trouble = %d, want 200: the process lives", a.status)
+	}
 	for name, a := range answers {
 		want := 503
 		if name == "panic" {

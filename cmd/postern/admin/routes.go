@@ -60,6 +60,9 @@ func (s *server) routes() []route {
 		{"GET " + pagePath + "/{id}/delete", changers, "", s.pageAskDelete},
 		{"POST " + pagePath + "/{id}/delete", changers, "secret.delete", s.pageDelete},
 		{"GET /assets/{name}", open, "", s.serveAsset},
+
+		{"GET /healthz", open, "", s.serveHealthz},
+		{"GET /readyz", open, "", s.serveReadyz},
 	}
 }
 

@@ -133,7 +133,7 @@ func (s *server) refuse(r *http.Request) error {
 	switch {
 	case r.URL.IsAbs() || r.URL.Host != "":
 		return errRequestLine
-	case !s.hosts[hostName(r.Host)] && !s.overSocket(r):
+	case !s.hosts[hostName(r.Host)] && !s.overSocket(r) && !isProbe(r.URL.Path):
 		return errHost
 	case s.origins.Check(r) != nil:
 		return errCrossOrigin
@@ -148,6 +148,10 @@ func (s *server) refuse(r *http.Request) error {
 func (s *server) overSocket(r *http.Request) bool {
 	return peer(r) == unixPeer && r.Header.Get("Authorization") != "" && isAPI(r.URL.Path)
 }
+
+// isProbe reports whether a path is for probes, which name any host and learn
+// nothing.
+func isProbe(path string) bool { return path == "/healthz" || path == "/readyz" }
 
 func hostName(host string) string {
 	if name, _, err := net.SplitHostPort(host); err == nil {
