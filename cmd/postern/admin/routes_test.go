@@ -39,6 +39,8 @@ var samples = map[string]sample{
 	"GET /merchants/{merchant}/integrations/{id}/delete":  {},
 	"POST /merchants/{merchant}/integrations/{id}/delete": {form: true},
 	"GET /assets/{name}":                                  {},
+	"GET /healthz":                                        {},
+	"GET /readyz":                                         {},
 }
 
 // send sends a route's sample as somebody, for a secret of a merchant.
