@@ -24,7 +24,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 	@KEEP='$(KEEP)' exec bin/demo
 
 .PHONY: test
-test: envoy redis compiler lint ## all tests, on real Envoy and Redis; with the compose file's where a container engine can run
+test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m ./...
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
@@ -52,7 +52,7 @@ lint: ## gofmt, vet and staticcheck
 .PHONY: compose-test
 compose-test: ## the compose file's test, on the container engine that answers or, as root, one of its own
 	@$(call need,command -v docker && { docker version || command -v dockerd; } && { docker compose version || command -v docker-compose; },docker.io docker-compose,docker or dockerd or docker-compose is missing)
-	go test -tags compose -count=1 -timeout 10m ./deploy
+	go test -tags compose -count=1 -timeout 20m ./deploy
 
 .PHONY: fuzz
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
@@ -76,6 +76,14 @@ envoy: ## fetches Envoy to .tools, unless this machine has it
 .PHONY: redis
 redis: ## installs redis-server, unless this machine has it
 	@$(call need,command -v redis-server,redis-server,redis-server is missing)
+
+.PHONY: chromium
+chromium: ## installs chromium, unless this machine has it: tests drive the management page with it
+	@$(call need,command -v chromium,chromium,chromium is missing)
+
+.PHONY: axe
+axe: ## fetches axe-core to .tools: tests look with it for what keeps people out of a page
+	@deploy/get-axe.sh .tools/axe.min.js
 
 .PHONY: compiler
 compiler: ## installs a C compiler, unless this machine has it: the race detector needs one

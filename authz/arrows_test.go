@@ -12,14 +12,26 @@ const module = "github.com/postern/postern/"
 // arrows are the rooms of the house, and what each may import of it and of
 // others' modules. Imports go down only.
 var arrows = map[string]struct{ ours, theirs []string }{
-	"authz/fields":          {},
-	"authz":                 {ours: []string{"authz/fields"}},
-	"authz/openapi":         {ours: []string{"authz", "authz/fields"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
-	"cache/store":           {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
-	"cache":                 {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
-	"envoy":                 {ours: []string{"authz", "authz/fields", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
-	"cmd/postern/sidecar":   {ours: []string{"authz", "cache", "cache/store", "envoy"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
-	"cmd/postern":           {ours: []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/sidecar"}, theirs: []string{"github.com/redis/go-redis"}},
+	"authz/fields":             {},
+	"authz":                    {ours: []string{"authz/fields"}},
+	"authz/openapi":            {ours: []string{"authz", "authz/fields"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
+	"cache/store":              {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
+	"cache":                    {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
+	"envoy":                    {ours: []string{"authz", "authz/fields", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
+	"cmd/postern/listen":       {},
+	"cmd/postern/reload":       {ours: []string{"authz"}},
+	"cmd/postern/sidecar":      {ours: []string{"authz", "cache", "cache/store", "envoy", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
+	"cmd/postern/admin/access": {ours: []string{"authz"}, theirs: []string{"github.com/coreos/go-oidc"}},
+	"cmd/postern/admin/audit":  {},
+	"cmd/postern/admin/desk":   {ours: []string{"authz", "cache/store", "cmd/postern/admin/access", "cmd/postern/admin/audit"}},
+	"cmd/postern/admin": {
+		ours:   []string{"authz", "authz/openapi", "cache/store", "cmd/postern/admin/access", "cmd/postern/admin/audit", "cmd/postern/admin/desk", "cmd/postern/listen", "cmd/postern/reload"},
+		theirs: []string{"go.yaml.in/yaml", "golang.org/x/sync", "golang.org/x/time"},
+	},
+	"cmd/postern": {
+		ours:   []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/admin", "cmd/postern/admin/access", "cmd/postern/admin/audit", "cmd/postern/listen", "cmd/postern/sidecar"},
+		theirs: []string{"github.com/redis/go-redis"},
+	},
 	"cmd/demo":              {ours: []string{"envoy/envoyproc"}, theirs: []string{"github.com/alicebob/miniredis"}},
 	"cmd/demo/upstream":     {},
 	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}}, // of tests

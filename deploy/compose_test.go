@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -29,6 +30,7 @@ func TestCompose(t *testing.T) {
 	t.Run("requests", func(t *testing.T) { testRequests(t, p.with(t), legacy, tracker) })
 	t.Run("processes", func(t *testing.T) { testProcesses(t, p.with(t)) })
 	t.Run("files", func(t *testing.T) { testFiles(t, p.with(t)) })
+	t.Run("management", func(t *testing.T) { testManagement(t, p.with(t)) })
 	t.Run("networks", func(t *testing.T) { testNetworks(t, p.with(t)) })
 
 	t.Run("the gate is killed", func(t *testing.T) {
@@ -101,6 +103,29 @@ func checkUpstream(t *testing.T, header map[string][]string) {
 	}
 }
 
+// testManagement asks the management server, as nobody and by a token.
+func testManagement(t *testing.T, p *project) {
+	token := strings.TrimSpace(p.do("run", "--rm", "-T", "admin", "admin", "token", "new", "--tokens", "/admin/tokens.json", "--name", "test", "--role", "viewer"))
+	for token, want := range map[string]int{"": 401, token: 200} {
+		p.eventually(func() error {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:"+os.Getenv("POSTERN_ADMIN_PORT")+"/v1/merchants/m-1/secrets", nil)
+			if err != nil {
+				return err
+			}
+			r.Header.Set("Authorization", "Bearer "+token)
+			response, err := p.client.Do(r)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			if response.StatusCode != want {
+				return fmt.Errorf("the management server answers %d, want %d", response.StatusCode, want)
+			}
+			return nil
+		})
+	}
+}
+
 var rootMount = regexp.MustCompile(`(?m)^\S+ / \S+ (\w+)`) // in /proc/1/mounts
 
 // testProcesses reads what the kernel says of each service's process.
@@ -108,6 +133,7 @@ func testProcesses(t *testing.T, p *project) {
 	tests := []struct{ service, user, uid, gid string }{
 		{"envoy", "101:65532", "101", "65532"},
 		{"postern", "65532:65532", "65532", "65532"},
+		{"admin", "65532:65532", "65532", "65532"},
 		{"redis", "999:999", "999", "999"},
 		{"upstream", "65532:65532", "65532", "65532"},
 	}
@@ -198,7 +224,7 @@ func testNetworks(t *testing.T, p *project) {
 	tests := []struct {
 		service string
 		reaches bool
-	}{{"postern", true}, {"envoy", false}, {"upstream", false}}
+	}{{"postern", true}, {"admin", true}, {"envoy", false}, {"upstream", false}}
 	for _, tt := range tests {
 		t.Run(tt.service, func(t *testing.T) {
 			p := p.with(t)

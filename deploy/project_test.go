@@ -45,6 +45,8 @@ func newProject(t *testing.T) *project {
 	t.Setenv("COMPOSE_FILE", "../docker-compose.yml")
 	t.Setenv("COMPOSE_PROJECT_NAME", p.name())
 	t.Setenv("POSTERN_PORT", port)
+	t.Setenv("POSTERN_ADMIN_PORT", freePort(t))
+	t.Setenv("COMPOSE_PROFILES", "admin") // so that what takes the project down knows of it
 	for _, image := range images(t) {
 		makeStandIn(t, image)
 		if strings.HasPrefix(image, "redis:") {
@@ -128,7 +130,7 @@ func (p *project) container(service string) string {
 // awaitHealthy returns once every service that can be is healthy, by its own health check.
 func (p *project) awaitHealthy() {
 	p.t.Helper()
-	for _, service := range []string{"redis", "postern", "envoy"} {
+	for _, service := range []string{"redis", "postern", "envoy", "admin"} {
 		format := "{{.State.Status}} {{.State.Health.Status}}"
 		container := p.container(service)
 		p.eventually(func() error {

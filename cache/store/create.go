@@ -15,6 +15,11 @@ import (
 // ErrClosed says that the merchant was deleted.
 var ErrClosed = errors.New("the merchant was deleted, and its id cannot be used again")
 
+// Conflict is the error of a write that what is stored rules out.
+type Conflict struct{ error }
+
+func (c Conflict) Unwrap() error { return c.error }
+
 // Create mints a token for a secret and stores the secret: id, redacted form
 // and record. The token is in no other place. Where the error is not nil, no
 // usable secret is stored; but where the store's answer to the last step was
@@ -100,9 +105,9 @@ func (s *Store) write(ctx context.Context, secret authz.Secret, legacy *legacyLi
 	case err != nil:
 		return nil, fmt.Errorf("list secret %s: %w", secret.ID, unavailable(err))
 	case answer == "closed":
-		return nil, fmt.Errorf("merchant %s: %w", secret.Merchant, ErrClosed)
+		return nil, Conflict{fmt.Errorf("merchant %s: %w", secret.Merchant, ErrClosed)}
 	case answer == "changed":
-		return nil, fmt.Errorf("the legacy secrets of merchant %s were changed by someone else just now: look again", secret.Merchant)
+		return nil, Conflict{fmt.Errorf("the legacy secrets of merchant %s were changed by someone else just now: look again", secret.Merchant)}
 	}
 	if err := s.setNew(ctx, secret.ID, sealed); err != nil {
 		return nil, err
@@ -126,7 +131,7 @@ func (s *Store) setNew(ctx context.Context, id string, sealed []byte) error {
 	case err != nil:
 		return fmt.Errorf("store secret %s: %w", id, unavailable(err))
 	case !bytes.Equal(there, sealed):
-		return fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", id)
+		return Conflict{fmt.Errorf("secret %s was deleted, or imported by someone else, while it was being made: try again", id)}
 	}
 	return nil
 }
@@ -148,9 +153,9 @@ func (s *Store) createLegacy(ctx context.Context, secret authz.Secret, old strin
 	others := slices.DeleteFunc(slices.Clone(live), func(id string) bool { return id == old })
 	switch {
 	case len(others) > 0 && old == "":
-		return authz.Token{}, nil, fmt.Errorf("merchant %s has the legacy secret %s already: rotate it, or delete it first", secret.Merchant, others[0])
+		return authz.Token{}, nil, Conflict{fmt.Errorf("merchant %s has the legacy secret %s already: rotate it, or delete it first", secret.Merchant, others[0])}
 	case len(others) > 0:
-		return authz.Token{}, nil, fmt.Errorf("merchant %s has a second legacy secret already, %s: delete one of the two first", secret.Merchant, others[0])
+		return authz.Token{}, nil, Conflict{fmt.Errorf("merchant %s has a second legacy secret already, %s: delete one of the two first", secret.Merchant, others[0])}
 	}
 	return s.mint(ctx, secret, &legacyList{x.legacy, live})
 }

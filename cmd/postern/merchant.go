@@ -58,7 +58,7 @@ func merchantDelete(c *call) error {
 	if err != nil {
 		return err
 	}
-	applied, err := c.awaitApplied(s, deletion, revoking, begun)
+	applied, err := s.Settle(c.ctx, deletion, begun, *revoking.wait)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -35,37 +34,7 @@ func (f revokeFlags) count() (int, error) {
 	return n, nil
 }
 
-// appliedForm is how far the sidecars have applied a deletion.
-type appliedForm struct {
-	Applied      int           `json:"applied"`
-	Known        int           `json:"known"` // sidecars that run, or may still
-	Milliseconds int64         `json:"milliseconds"`
-	Late         []sidecarForm `json:"late"`
-}
-
-type sidecarForm struct {
-	Name      string    `json:"name"`
-	Seen      time.Time `json:"seen"`
-	StoppedBy time.Time `json:"stopped_by"` // by then it has stopped using what was deleted, wherever it is
-}
-
-// awaitApplied waits until the sidecars have applied a deletion that began at
-// a moment.
-func (c *call) awaitApplied(s *store.Store, d store.Deletion, f revokeFlags, begun time.Time) (appliedForm, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, *f.wait)
-	defer cancel()
-	applied, late, err := s.AwaitApplied(ctx, d.Announced)
-	if err != nil {
-		return appliedForm{}, fmt.Errorf("it is deleted; ask the sidecars whether they have applied that: %w", err)
-	}
-	form := appliedForm{Applied: len(applied), Known: len(applied) + len(late), Milliseconds: time.Since(begun).Milliseconds(), Late: []sidecarForm{}}
-	for _, sidecar := range late {
-		form.Late = append(form.Late, sidecarForm{sidecar.Name, sidecar.Seen, sidecar.StoppedBy()})
-	}
-	return form, nil
-}
-
-func (c *call) printApplied(a appliedForm) {
+func (c *call) printApplied(a store.Applied) {
 	if a.Known == 0 {
 		fmt.Fprintln(c.Stdout, "no sidecar runs")
 		return
@@ -92,7 +61,7 @@ func (c *call) deleteFirst(s *store.Store, ids []string, f revokeFlags, asJSON b
 		if err != nil {
 			return err
 		}
-		applied, err := c.awaitApplied(s, deletion, f, begun)
+		applied, err := s.Settle(c.ctx, deletion, begun, *f.wait)
 		if err != nil {
 			return err
 		}

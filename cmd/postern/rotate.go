@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	"github.com/postern/postern/authz"
 )
@@ -36,7 +35,7 @@ func secretRotate(c *call) error {
 	if err != nil {
 		return err
 	}
-	successor := succeed(old, ends, made)
+	successor := old.Successor(ends, made)
 	var catalog *authz.Catalog
 	if *permissions == "latest" {
 		if catalog, err = c.latest(&successor, *catalogFile); err != nil {
@@ -54,23 +53,11 @@ func secretRotate(c *call) error {
 	return c.printSecret(*asJSON, token, stored)
 }
 
-// succeed is a secret like old, made now. It ends at a moment or, where that is
-// zero, lives as long as old was made to.
-func succeed(old *authz.Secret, ends, made time.Time) authz.Secret {
-	if ends.IsZero() && !old.ExpiresAt.IsZero() {
-		ends = made.Add(old.ExpiresAt.Sub(old.CreatedAt))
-	}
-	return authz.Secret{
-		Merchant: old.Merchant, Description: old.Description, CreatedAt: made, ExpiresAt: ends, AllowIPs: old.AllowIPs,
-		Catalog: old.Catalog, Unrestricted: old.Unrestricted, Grants: old.Grants,
-	}
-}
-
 // latest gives a secret the permissions that it has as the catalog has them
 // now, and says what that adds and takes. It returns the catalog.
 func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error) {
 	if secret.Unrestricted {
-		return nil, fmt.Errorf("secret opens every endpoint: it has no permissions to read again")
+		return nil, authz.ErrUnrestricted
 	}
 	if file == "" {
 		return nil, usagef("--permissions latest needs --catalog")
@@ -79,8 +66,7 @@ func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error)
 	if err != nil {
 		return nil, err
 	}
-	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description, Permissions: secret.Choices()}
-	fresh, err := draft.Secret(catalog, secret.CreatedAt)
+	fresh, err := secret.Regrant(catalog, secret.Choices())
 	if err != nil {
 		return nil, fmt.Errorf("nothing was stored:\n%w", err)
 	}
@@ -95,7 +81,7 @@ func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error)
 			fmt.Fprintf(c.Stderr, "gone: %s\n", line)
 		}
 	}
-	secret.Grants, secret.Catalog = fresh.Grants, fresh.Catalog
+	*secret = fresh
 	return catalog, nil
 }
 

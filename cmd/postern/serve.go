@@ -4,12 +4,10 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -25,20 +23,16 @@ func serve(c *call) error {
 	c.flags.StringVar(&o.CatalogFile, "catalog", "", "`FILE` of the API's OpenAPI document; read again when it changes, and on SIGHUP")
 	listen := c.list("listen", "`ADDR` for Envoy: unix:/path or host:port")
 	c.flags.StringVar(&o.Ops, "ops", "", "`ADDR` of /metrics, /healthz and /readyz: host:port or unix:/path; none, if not given")
-	mode := c.flags.String("socket-mode", "0660", "mode of unix sockets, in octal")
-	c.flags.BoolVar(&o.Insecure, "insecure", false, "let TCP beyond loopback go without TLS")
-	c.flags.StringVar(&o.TLSCert, "tls-cert", "", "`FILE` of the certificate for TCP")
-	c.flags.StringVar(&o.TLSKey, "tls-key", "", "`FILE` of its key")
-	c.flags.StringVar(&o.TLSClientCA, "tls-client-ca", "", "`FILE` of the CA that clients' certificates must be from; any client, if not given")
+	binding := c.bindingFlags()
 	c.flags.BoolVar(&o.ForwardSecret, "forward-secret", false, "let the authorization header go on to the upstream")
 	c.flags.DurationVar(&o.DrainTimeout, "drain-timeout", 5*time.Second, "how long checks under way may take after SIGTERM")
 	timeout := c.flags.Duration("redis-timeout", 50*time.Millisecond, "of one look-up in the store")
 	size := c.flags.Int("cache-size", 100_000, "secrets kept in memory")
 	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last known to be true; 0: not at all")
 	lag := c.flags.Duration("lag-limit", time.Second, "how long the last proof that no change is unseen holds")
+	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	maxBody := c.size("filter-max-body", 8<<20, "`SIZE` of the largest answer that data is removed from; a larger one is withheld")
 	memory := c.size("filter-memory", 128<<20, "`SIZE` of all answers held at one time, about twice that of their bodies; more are withheld")
-	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -46,9 +40,9 @@ func serve(c *call) error {
 	if err := c.require("catalog", "redis", "key-file", "listen"); err != nil {
 		return err
 	}
-	bits, err := strconv.ParseUint(*mode, 8, 9)
-	if err != nil {
-		return usagef("--socket-mode %q is no mode: write 0660", *mode)
+	var err error
+	if o.Binding, err = binding.options(); err != nil {
+		return err
 	}
 	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
 		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
@@ -60,7 +54,7 @@ func serve(c *call) error {
 	if *usage <= 0 || *usage > time.Minute {
 		return usagef("--usage-every %v: want more than 0, and 1m at most", *usage)
 	}
-	o.SocketMode, o.Listen, o.KeyFile = fs.FileMode(bits), *listen, *storing.keyFile
+	o.Listen, o.KeyFile = *listen, *storing.keyFile
 	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, UsageEvery: *usage, Name: orElse(*name, processName())}
 	return c.serve(o, storing)
 }

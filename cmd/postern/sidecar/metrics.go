@@ -92,9 +92,9 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	gauge(clockSet, s.gate.ClockSet().Seconds())
 	gauge(catalogInfo, 1, s.catalog.Load().Hash())
 	for _, f := range s.files {
-		count(reloads, f.loads.Load(), f.name, "loaded")
-		count(reloads, f.refusals.Load(), f.name, "refused")
-		gauge(reloadRefused, oneIf(f.refused.Load() != nil), f.name)
+		count(reloads, f.Loads.Load(), f.Name, "loaded")
+		count(reloads, f.Refusals.Load(), f.Name, "refused")
+		gauge(reloadRefused, oneIf(f.Refused() != ""), f.Name)
 	}
 }
 

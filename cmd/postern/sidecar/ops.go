@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/postern/postern/cmd/postern/listen"
 )
 
 // opsHandler serves metrics and probes.
@@ -48,8 +50,8 @@ func (s *sidecar) serveReadyz(w http.ResponseWriter, _ *http.Request) {
 	}
 	body.Fresh, body.Problems = fresh.Confirmed, append(body.Problems, fresh.Unsafe...)
 	for _, f := range s.files {
-		if why := f.refused.Load(); why != nil {
-			body.Problems = append(body.Problems, *why)
+		if why := f.Refused(); why != "" {
+			body.Problems = append(body.Problems, why)
 		}
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -63,7 +65,7 @@ func (s *sidecar) serveReadyz(w http.ResponseWriter, _ *http.Request) {
 func OpsClient(address string) *http.Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		if path, ok := strings.CutPrefix(address, listen.UnixPrefix); ok {
 			return d.DialContext(ctx, "unix", path)
 		}
 		return d.DialContext(ctx, "tcp", address)

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"os"
@@ -22,14 +21,15 @@ import (
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache"
 	"github.com/postern/postern/cache/store"
+	"github.com/postern/postern/cmd/postern/listen"
+	"github.com/postern/postern/cmd/postern/reload"
 	"github.com/postern/postern/envoy"
 )
 
-// How often the store is looked at, and the files.
+// How often the store is looked at.
 const (
 	lookUnready = 250 * time.Millisecond
 	lookReady   = time.Second
-	pollFiles   = 500 * time.Millisecond
 )
 
 // Options are what a sidecar runs with.
@@ -43,12 +43,9 @@ type Options struct {
 	StoreName string       // without credentials, for logs
 	Cache     cache.Options
 
-	Listen     []string    // unix:/path or host:port. At least one.
-	Ops        string      // likewise; "": no metrics, no probes
-	SocketMode fs.FileMode // of unix sockets
-
-	TLSCert, TLSKey, TLSClientCA string // files; none: TCP on loopback only, unless Insecure
-	Insecure                     bool
+	Listen  []string // unix:/path or host:port. At least one.
+	Ops     string   // likewise; "": no metrics, no probes
+	Binding listen.Options
 
 	ForwardSecret bool
 	FilterMaxBody int64         // bytes of an answer, as in envoy.FilterOptions
@@ -65,7 +62,7 @@ type sidecar struct {
 	gate    *envoy.Gate
 	server  *grpc.Server
 	health  *health.Server
-	files   []*file
+	files   []*reload.File
 	hangUp  chan os.Signal
 	ready   atomic.Bool // the store is trusted
 
@@ -90,21 +87,21 @@ func Run(ctx context.Context, o Options) error {
 	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
-	s.files = []*file{newFile("catalog", o.CatalogFile, s.loadCatalog), newFile("keys", o.KeyFile, s.loadKeys)}
+	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
 	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret,
 		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
-	// The operators' address comes first, unix sockets last: a process that
-	// fails on a taken port must not have taken a socket from a healthy one.
-	b, err := newBinder(o)
+	// The operators' address comes first: a process that fails on a taken port
+	// must not have taken a socket from a healthy one.
+	b, err := listen.NewBinder(o.Binding)
 	if err != nil {
 		return err
 	}
-	defer b.close()
-	if err := b.bindOps(o.Ops); err != nil {
+	defer b.Close()
+	if err := b.BindOps(o.Ops); err != nil {
 		return err
 	}
-	if err := b.bindAll(o.Listen); err != nil {
+	if err := b.Bind(o.Listen, listen.HTTP2); err != nil {
 		return err
 	}
 	s.look(ctx)
@@ -114,30 +111,30 @@ func Run(ctx context.Context, o Options) error {
 	if ctx.Err() != nil { // told to end already: the sockets stay whose they are
 		return nil
 	}
-	if err := b.publish(); err != nil {
+	if err := b.Publish(); err != nil {
 		return err
 	}
 	return s.serve(ctx, b)
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
-func (s *sidecar) serve(ctx context.Context, b *binder) error {
+func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 	group, ctx := errgroup.WithContext(ctx)
 	following, leave := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer leave()
 	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
-	serve := func(l *listener) {
+	serve := func(l *listen.Listener) {
 		accept := s.server.Serve
-		if l.protocol == opsProtocol {
+		if l.Protocol == listen.HTTP1 {
 			accept = opsServer.Serve
 		}
 		group.Go(func() error { return ignoreClosed(accept(l)) })
 	}
-	for _, l := range b.bound {
+	for _, l := range b.Bound() {
 		serve(l)
 	}
-	group.Go(func() error { s.keepSockets(ctx, b, serve); return nil })
+	group.Go(func() error { b.Keep(ctx, s.Log, serve); return nil })
 	group.Go(func() error {
 		<-ctx.Done()
 		s.drain()
@@ -146,7 +143,10 @@ func (s *sidecar) serve(ctx context.Context, b *binder) error {
 	})
 	group.Go(func() error { s.secrets.Follow(following); return nil })
 	group.Go(func() error { s.watchStore(ctx); return nil })
-	group.Go(func() error { s.watchFiles(ctx); return nil })
+	group.Go(func() error {
+		reload.Watch{Files: s.files, HangUp: s.hangUp, Log: s.Log, InUse: s.inUse}.Run(ctx)
+		return nil
+	})
 	s.Log.Info("serving", slog.Any("listen", s.Listen), slog.String("ops", s.Ops), slog.String("store", s.StoreName),
 		slog.String("catalog", s.catalog.Load().Hash()), slog.Any("keys", s.Store.Keyring().KeyIDs()))
 	return group.Wait()

@@ -1,4 +1,7 @@
-package sidecar
+// Package listen binds the addresses of a process: TCP, with TLS where it goes
+// beyond loopback, and unix sockets, taken over from another process without a
+// moment between.
+package listen
 
 import (
 	"crypto/tls"
@@ -13,40 +16,51 @@ import (
 	"syscall"
 )
 
-const unixPrefix = "unix:"
+// UnixPrefix begins the address of a unix socket.
+const UnixPrefix = "unix:"
 
 // The protocols that TLS may agree on (ALPN).
 const (
-	checksProtocol = "h2"
-	opsProtocol    = "http/1.1"
+	HTTP2 = "h2"
+	HTTP1 = "http/1.1"
 )
 
-// listener is a bound address. A unix socket is bound under a temporary name
+// Options say how addresses are bound.
+type Options struct {
+	SocketMode fs.FileMode // of unix sockets
+
+	TLSCert, TLSKey, TLSClientCA string // files; none: TCP on loopback only, unless Insecure
+	Insecure                     bool
+}
+
+// Listener is a bound address. A unix socket is bound under a temporary name
 // until it is published.
-type listener struct {
+type Listener struct {
 	net.Listener
-	protocol  string
+	Protocol string // HTTP2 or HTTP1
+
 	temporary string // name; "" of TCP, and of a socket that is published
 	path      string // "" of TCP
 	trouble   string // why path cannot be made again, as logged last
 }
 
-// binder binds addresses.
-type binder struct {
+// Binder binds addresses.
+type Binder struct {
 	mode     fs.FileMode
 	insecure bool
 	tls      *tls.Config // of TCP; nil: none
-	bound    []*listener
+	bound    []*Listener
 }
 
-func newBinder(o Options) (*binder, error) {
+// NewBinder fails where the files of TLS cannot be used.
+func NewBinder(o Options) (*Binder, error) {
 	config, err := tlsConfig(o)
-	return &binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
+	return &Binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
 }
 
-// close takes back what was bound and not published. Closing a listener twice
+// Close takes back what was bound and not published. Closing a listener twice
 // does no harm.
-func (b *binder) close() {
+func (b *Binder) Close() {
 	for _, l := range b.bound {
 		l.Close()
 		if l.temporary != "" {
@@ -55,22 +69,31 @@ func (b *binder) close() {
 	}
 }
 
-// bindOps binds the operators' address; "" binds nothing.
-func (b *binder) bindOps(address string) error {
+// Bound are the listeners, the operators' first.
+func (b *Binder) Bound() []*Listener { return b.bound }
+
+// BindOps binds the operators' address; "" binds nothing. On loopback it is for
+// the host's own tools, and has no TLS.
+func (b *Binder) BindOps(address string) error {
 	if address == "" {
 		return nil
 	}
-	return b.bind("--ops", address, opsProtocol)
+	if host, _, _ := net.SplitHostPort(address); isLoopback(host) {
+		defer func(config *tls.Config) { b.tls = config }(b.tls)
+		b.tls = nil
+	}
+	return b.bind("--ops", address, HTTP1)
 }
 
-// bindAll binds TCP addresses, then unix sockets.
-func (b *binder) bindAll(addresses []string) error {
+// Bind binds TCP addresses, then unix sockets: a process that fails on a taken
+// port must not have taken a socket from a healthy one.
+func (b *Binder) Bind(addresses []string, protocol string) error {
 	for _, unix := range []bool{false, true} {
 		for _, address := range addresses {
-			if strings.HasPrefix(address, unixPrefix) != unix {
+			if strings.HasPrefix(address, UnixPrefix) != unix {
 				continue
 			}
-			if err := b.bind("--listen", address, checksProtocol); err != nil {
+			if err := b.bind("--listen", address, protocol); err != nil {
 				return err
 			}
 		}
@@ -78,9 +101,9 @@ func (b *binder) bindAll(addresses []string) error {
 	return nil
 }
 
-func (b *binder) bind(flag, address, protocol string) (err error) {
-	var l *listener
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+func (b *Binder) bind(flag, address, protocol string) (err error) {
+	var l *Listener
+	if path, ok := strings.CutPrefix(address, UnixPrefix); ok {
 		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
 		l, err = b.bindTCP(address, protocol)
@@ -88,12 +111,12 @@ func (b *binder) bind(flag, address, protocol string) (err error) {
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", flag, address, err)
 	}
-	l.protocol = protocol
+	l.Protocol = protocol
 	b.bound = append(b.bound, l)
 	return nil
 }
 
-func (b *binder) bindTCP(address, protocol string) (*listener, error) {
+func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("it is no address: write host:port or unix:/path")
@@ -108,13 +131,12 @@ func (b *binder) bindTCP(address, protocol string) (*listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The operators' address on loopback is for the host's own tools.
-	if b.tls != nil && !(protocol == opsProtocol && isLoopback(host)) {
+	if b.tls != nil {
 		config := b.tls.Clone()
 		config.NextProtos = []string{protocol}
 		l = tls.NewListener(l, config)
 	}
-	return &listener{Listener: l}, nil
+	return &Listener{Listener: l}, nil
 }
 
 func isLoopback(host string) bool {
@@ -124,7 +146,7 @@ func isLoopback(host string) bool {
 
 // bindUnix binds a socket beside path. It never touches a file that is no
 // socket.
-func (b *binder) bindUnix(path string) (*listener, error) {
+func (b *Binder) bindUnix(path string) (*Listener, error) {
 	if !filepath.IsAbs(path) {
 		return nil, errors.New("it is no absolute path: write unix:/path")
 	}
@@ -135,14 +157,14 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 	case info.Mode().Type() != fs.ModeSocket:
 		return nil, errors.New("the file is there and is no socket: name another path, or move it away")
 	}
-	if slices.ContainsFunc(b.bound, func(l *listener) bool { return l.path == path }) {
+	if slices.ContainsFunc(b.bound, func(l *Listener) bool { return l.path == path }) {
 		return nil, errors.New("the path is named twice")
 	}
 	return b.listenUnix(path)
 }
 
 // listenUnix listens beside path, on a socket that only needs its name.
-func (b *binder) listenUnix(path string) (*listener, error) {
+func (b *Binder) listenUnix(path string) (*Listener, error) {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	os.Remove(temporary) // of a process that had our id and was killed
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
@@ -151,7 +173,7 @@ func (b *binder) listenUnix(path string) (*listener, error) {
 	}
 	// By the time this process ends, the path may be another one's.
 	l.SetUnlinkOnClose(false)
-	bound := &listener{Listener: l, temporary: temporary, path: path}
+	bound := &Listener{Listener: l, temporary: temporary, path: path}
 	if err := os.Chmod(temporary, b.mode); err != nil {
 		l.Close()
 		return nil, errors.Join(err, os.Remove(temporary))
@@ -159,9 +181,9 @@ func (b *binder) listenUnix(path string) (*listener, error) {
 	return bound, nil
 }
 
-// publish gives sockets their names, each in the place of what a running or
+// Publish gives sockets their names, each in the place of what a running or
 // dead process left there, with no moment between.
-func (b *binder) publish() error {
+func (b *Binder) Publish() error {
 	for _, l := range b.bound {
 		if l.temporary == "" {
 			continue

@@ -1,4 +1,4 @@
-package sidecar
+package listen
 
 import (
 	"context"
@@ -10,10 +10,13 @@ import (
 	"time"
 )
 
-// keepSockets makes socket files again that were removed, until ctx ends, and
-// has serve serve on them. Who is connected to the old ones stays so.
-func (s *sidecar) keepSockets(ctx context.Context, b *binder, serve func(*listener)) {
-	tick := time.NewTicker(pollFiles)
+// pollSockets is how often socket files are looked at.
+const pollSockets = 500 * time.Millisecond
+
+// Keep makes socket files again that were removed, until ctx ends, and has
+// serve serve on them. Who is connected to the old ones stays so.
+func (b *Binder) Keep(ctx context.Context, log *slog.Logger, serve func(*Listener)) {
+	tick := time.NewTicker(pollSockets)
 	defer tick.Stop()
 	for {
 		select {
@@ -29,11 +32,11 @@ func (s *sidecar) keepSockets(ctx context.Context, b *binder, serve func(*listen
 			if err != nil {
 				if l.trouble != err.Error() {
 					l.trouble = err.Error()
-					s.Log.Error("a socket file was removed", slog.String("path", l.path), slog.Any("error", err))
+					log.Error("a socket file was removed", slog.String("path", l.path), slog.Any("error", err))
 				}
 				continue
 			}
-			s.Log.Warn("a socket file was removed: it is made again", slog.String("path", l.path))
+			log.Warn("a socket file was removed: it is made again", slog.String("path", l.path))
 			b.bound[i] = again
 			serve(again)
 		}
@@ -42,7 +45,7 @@ func (s *sidecar) keepSockets(ctx context.Context, b *binder, serve func(*listen
 
 // bindAgain binds a listener's path once more, and publishes it, unless another
 // process has done so meanwhile.
-func (b *binder) bindAgain(l *listener) (*listener, error) {
+func (b *Binder) bindAgain(l *Listener) (*Listener, error) {
 	again, err := b.listenUnix(l.path)
 	if err != nil {
 		return nil, err
@@ -51,6 +54,6 @@ func (b *binder) bindAgain(l *listener) (*listener, error) {
 		again.Close()
 		return nil, errors.Join(fmt.Errorf("make it again: %w", err), os.Remove(again.temporary))
 	}
-	again.protocol = l.protocol
+	again.Protocol = l.Protocol
 	return again, os.Remove(again.temporary)
 }

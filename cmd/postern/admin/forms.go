@@ -1,0 +1,239 @@
+package admin
+
+import (
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cmd/postern/admin/desk"
+)
+
+// formView is the form of a secret: to fill in, filled in again with what is
+// wrong, or to read.
+type formView struct {
+	ID          string // of this showing of the form; "" of one to read
+	Description string
+	AllowIPs    string // one a line
+	ExpiresAt   string // as an input of type datetime-local has it
+	Permissions []permissionView
+	Faults      []authz.Fault // as sentences, in the form's order
+	Which       string        // of a rotation: same, latest or chosen
+}
+
+// ReadOnly tells that the form is to read.
+func (f formView) ReadOnly() bool { return f.ID == "" }
+
+// Fault is what is wrong with a field, or "".
+func (f formView) Fault(field string) string {
+	var texts []string
+	for _, fault := range f.Faults {
+		if fault.Field == field {
+			texts = append(texts, fault.Text)
+		}
+	}
+	return strings.Join(texts, " ")
+}
+
+// formOf is a secret as a form to read.
+func (s *server) formOf(secret *authz.Secret, v secretView) formView {
+	f := formView{Description: v.Description, AllowIPs: strings.Join(v.AllowIPs, "\n"), Permissions: permissionsFor(s.desk.Catalog(), secret.Choices())}
+	f.tellOf(v)
+	return f
+}
+
+// tellOf tells of each permission when the secret last used it, and whether it
+// predates it.
+func (f formView) tellOf(v secretView) {
+	for i := range f.Permissions {
+		p := &f.Permissions[i]
+		for _, has := range v.Form.Permissions {
+			if has.ID == p.ID {
+				p.LastUsed, p.Idle = describeUse(v.CreatedAt, has.LastUsedAt.Time, time.Now())
+			}
+		}
+		for _, n := range v.Newer {
+			switch {
+			case n.ID != p.ID || v.Legacy:
+			case n.Whole:
+				p.Newer = "Newer than this secret: re-issue to grant."
+			default:
+				p.Newer = "Has grown by " + strings.Join(n.Endpoints, ", ") + ": re-issue to grant."
+			}
+		}
+	}
+}
+
+// sent is what a form was sent with.
+type sent struct {
+	description, allowIPs, expiresAt, which string
+	choices                                 []authz.Choice
+	stray                                   []string // field groups whose permission is not ticked
+}
+
+func readSent(r *http.Request) sent {
+	f := sent{description: strings.TrimSpace(r.PostForm.Get("description")), allowIPs: r.PostForm.Get("allow_ips"), expiresAt: r.PostForm.Get("expires_at"), which: r.PostForm.Get("which")}
+	for _, id := range r.PostForm["permission"] {
+		f.choices = append(f.choices, authz.Choice{ID: id, Fields: []string{}})
+	}
+	for _, value := range r.PostForm["field"] {
+		choice := authz.ParseChoice(value)
+		i := slices.IndexFunc(f.choices, func(o authz.Choice) bool { return o.ID == choice.ID })
+		if i < 0 {
+			f.stray = append(f.stray, value)
+			continue
+		}
+		f.choices[i].Fields = append(f.choices[i].Fields, choice.Fields...)
+	}
+	return f
+}
+
+// expiry is the moment that was typed, in UTC; zero where none was.
+func (f sent) expiry() (time.Time, authz.Faults) {
+	if f.expiresAt == "" {
+		return time.Time{}, nil
+	}
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05", time.RFC3339, "2006-01-02"} {
+		if at, err := time.Parse(layout, f.expiresAt); err == nil && at.Year() <= 9999 {
+			return at.UTC(), nil
+		}
+	}
+	return time.Time{}, authz.Faults{{Field: "expires_at", Text: "it is no date and time: write 2030-01-31T00:00"}}
+}
+
+// addresses are what stands on the lines of the allow-list.
+func (f sent) addresses() (all []string) {
+	return strings.FieldsFunc(f.allowIPs, func(r rune) bool { return strings.ContainsRune("\r\n\t ,", r) })
+}
+
+// strayFaults are of field groups without their permission.
+func (f sent) strayFaults(c *authz.Catalog) (faults authz.Faults) {
+	for _, value := range f.stray {
+		choice := authz.ParseChoice(value)
+		p := c.Permission(choice.ID)
+		if p == nil {
+			continue
+		}
+		for _, g := range p.Fields {
+			if slices.Contains(choice.Fields, g.ID) {
+				faults = append(faults, authz.Fault{Field: "permissions", Text: "“" + g.Label + "” needs “" + p.Label + "”: tick both, or none"})
+			}
+		}
+	}
+	return faults
+}
+
+// again is the form as it was sent, with what is wrong.
+func (s *server) again(f sent, faults authz.Faults) formView {
+	v := formView{ID: newForm(), Description: f.description, AllowIPs: f.allowIPs, ExpiresAt: f.expiresAt, Which: f.which, Permissions: permissionsFor(s.desk.Catalog(), f.choices)}
+	for i := range v.Permissions {
+		for j, field := range v.Permissions[i].Fields {
+			if slices.Contains(f.stray, field.Value) {
+				v.Permissions[i].Fields[j].Ticked = true
+			}
+		}
+	}
+	for _, field := range []string{"description", "allow_ips", "expires_at", "permissions"} {
+		for _, fault := range faults {
+			if fault.Field != field {
+				continue
+			}
+			if field == "permissions" && len(f.choices) == 0 && len(f.stray) == 0 {
+				fault.Text = "tick at least one permission"
+			}
+			v.Faults = append(v.Faults, authz.Fault{Field: field, Text: sentence(fault.Text)})
+		}
+	}
+	return v
+}
+
+// mintedView is what the page shows once.
+type mintedView struct {
+	secretView
+	Secret      string
+	Behind, All int
+	Old         *secretView // that it stands beside; nil: none
+}
+
+func (s *server) pageNew(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
+	return s.show(w, r, v, http.StatusOK, "new", "New API Secret", formView{ID: newForm(), Permissions: permissionsFor(s.desk.Catalog(), nil)})
+}
+
+func (s *server) pageCreate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
+	return s.once(w, r, v, func() error {
+		f := readSent(r)
+		expires, faults := f.expiry()
+		faults = append(faults, f.strayFaults(s.desk.Catalog())...)
+		draft := authz.Draft{Merchant: r.PathValue("merchant"), Description: f.description, Permissions: f.choices, AllowIPs: f.addresses(), ExpiresAt: expires}
+		m, err := s.mintForm(r, v, draft, faults)
+		if refused, ok := errors.AsType[authz.Faults](err); ok {
+			return formError{s.again(f, refused)}
+		}
+		if err != nil {
+			return err
+		}
+		return s.showMinted(w, r, v, m, nil)
+	}, "new", "New API Secret", nil)
+}
+
+// mintForm makes the secret of a form. All that is wrong with it is told at
+// once.
+func (s *server) mintForm(r *http.Request, v *desk.Visit, draft authz.Draft, faults authz.Faults) (desk.Minted, error) {
+	if len(faults) > 0 {
+		_, err := draft.Secret(s.desk.Catalog(), time.Now())
+		return desk.Minted{}, withValues(err, faults)
+	}
+	if wait := s.limits.mints.take(v.Identity.Name); wait > 0 {
+		return desk.Minted{}, tooMany{wait}
+	}
+	return s.desk.Create(r.Context(), v, draft)
+}
+
+// formError is a form that is shown again.
+type formError struct{ form formView }
+
+func (formError) Error() string { return "the form is not as it must be" }
+
+// errSentTwice says that a form made its secret already.
+var errSentTwice = badRequest{status: http.StatusConflict, detail: "This form was sent already. Where it made a secret, its text was shown then, and is not shown again: look at the list. If it was not copied, delete that secret and make another."}
+
+// once does what a form is sent for the first time it is. One that came to
+// nothing may be sent again; one that is to be shown again is, as page name,
+// with beside.
+func (s *server) once(w http.ResponseWriter, r *http.Request, v *desk.Visit, do func() error, name, title string, beside *secretView) error {
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	id := r.PostForm.Get("form")
+	if !s.sessions.Once(sessionOf(r), id) {
+		return errSentTwice
+	}
+	err := do()
+	if err != nil {
+		s.sessions.Undo(sessionOf(r), id)
+	}
+	if shown, ok := errors.AsType[formError](err); ok {
+		var page any = shown.form
+		if beside != nil {
+			shown.form.tellOf(*beside)
+			page = rotateView{*beside, shown.form}
+		}
+		return s.show(w, r, v, http.StatusUnprocessableEntity, name, title, page)
+	}
+	return err
+}
+
+// withScript lets a page run the one script there is.
+const withScript = policy + "; script-src 'self'"
+
+// showMinted shows a secret's text, this once: the answer to the form that made
+// it is the only one that has it.
+func (s *server) showMinted(w http.ResponseWriter, r *http.Request, v *desk.Visit, m desk.Minted, old *secretView) error {
+	form := m.Secret.FormWith(authz.Usage{})
+	form.Usage = &authz.UsageForm{}
+	page := mintedView{secretView: viewOf(form, time.Now()), Secret: m.Token.Reveal(), Behind: m.Behind, All: m.All, Old: old}
+	w.Header().Set("Content-Security-Policy", withScript)
+	return s.show(w, r, v, http.StatusCreated, "minted", "New API Secret", page)
+}

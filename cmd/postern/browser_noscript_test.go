@@ -1,0 +1,101 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/postern/postern/authz"
+)
+
+// All of it works without scripts. The copy button, which cannot, is not there.
+func TestPageWithoutScripts(t *testing.T) {
+	s := newShell(t)
+	o := s.manage("")
+	b := o.browse(false)
+	b.signIn(s.vars["OPERATOR"])
+	b.shows("Merchants", "Merchant id")
+	b.scripts(true) // the audit needs them
+	b.do(chromedp.Reload())
+	b.audit("home")
+	b.scripts(false)
+	b.do(chromedp.Reload())
+	b.do(chromedp.SendKeys(chromedp.CSS("#merchant"), "no such/id"))
+	b.press("main button")
+	b.shows("use 1 to 128 of")
+	b.do(chromedp.SetValue(chromedp.CSS("#merchant"), "shop"))
+	b.press("main button")
+	b.press(".head a")
+	b.do(chromedp.SendKeys(chromedp.CSS("#description"), "Till"), chromedp.Click(chromedp.CSS(`input[value="getMerchant"]`)))
+	b.press("main button.primary")
+	b.shows("The raw secret is only available right now")
+	b.lacks("Copy\n")
+	token := b.value("#raw")
+	s.watch(token, 0)
+	if len(token) != 28 {
+		t.Errorf("the field of the secret holds %q, want a token", token)
+	}
+	b.press("main > p a")
+	b.press("tbody .danger")
+	b.press("button.danger")
+	b.shows("No sidecar runs.", "is deleted for good")
+	b.press("main a.primary")
+	b.shows("There is no API secret yet")
+	b.scripts(true)
+	b.open("/nowhere")
+	b.shows("Not Found")
+	b.audit("not found")
+}
+
+// A secret that predates a permission says so, and can be issued again with
+// it. One that has long not used what it has says that too.
+func TestPageOfAnOldSecret(t *testing.T) {
+	s := newShell(t)
+	old := s.write("api.yaml", document("/orders: {get: {operationId: listOrders, summary: List Orders}}", "/book: {post: {operationId: book, summary: Book}}"))
+	s.env["POSTERN_CATALOG"] = old
+	made := s.form("secret create --merchant shop --description Till --permission listOrders --permission book")
+	o := s.manage("")
+	s.replace(old, document(
+		"/orders: {get: {operationId: listOrders, summary: List Orders}}", "/book: {post: {operationId: book, summary: Book}}",
+		"/book/many: {post: {operationId: bookMany, summary: Book many, x-postern-permission: book}}",
+		"/labels: {get: {operationId: label, summary: Print Labels, x-postern-fields: {price: {label: Include price, paths: [$.price]}}}}"))
+	o.await("read the catalog again", func() bool { return len(o.log.String()) > 0 && o.hasPermission("label") })
+
+	b := o.browse(true)
+	b.signIn(s.vars["OPERATOR"])
+	b.open("/merchants/shop/integrations")
+	b.shows("2 permissions are newer than this secret")
+	b.audit("list with newer permissions")
+	b.open("/merchants/shop/integrations/" + made.ID)
+	b.shows("2 permissions are newer than this secret", "Print Labels", "Book, which has grown by POST /book/many",
+		"Newer than this secret: re-issue to grant.", "Has grown by POST /book/many: re-issue to grant.")
+	b.audit("review with newer permissions")
+	b.press(".buttons a")
+	b.do(chromedp.Click(chromedp.CSS("#chosen")), chromedp.Click(chromedp.CSS(`input[value="listOrders"]`)), chromedp.Click(chromedp.CSS(`input[value="book"]`)), chromedp.Click(chromedp.CSS(`input[value="label+price"]`)))
+	b.press("main button.primary")
+	b.shows("Tick at least one permission.", "“Include price” needs “Print Labels”: tick both, or none.")
+	b.audit("rotate with faults")
+	b.do(chromedp.Click(chromedp.CSS(`input[value="label"]`)))
+	b.press("main button.primary")
+	b.shows("The raw secret is only available right now", "The old secret still works")
+	token := b.value("#raw")
+	s.watch(token, 0)
+	next := s.secretOf("shop", token[:4]+"**************"+token[24:])
+	if got, want := next.Permissions, permitted(authz.Choice{ID: "label", Fields: []string{"price"}}); len(got) != 1 || got[0].ID != want[0].ID || len(got[0].Fields) != 1 || next.Description != "Till" {
+		t.Errorf("the new secret is %+v, want the description of the old one, with label and its price", next)
+	}
+}
+
+// hasPermission reports whether the server knows a permission.
+func (o *office) hasPermission(id string) bool {
+	var list struct{ Permissions []struct{ ID string } }
+	o.ask(o.s.vars["OPERATOR"], "GET", "/v1/permissions", "").into(o.s.t, 200, &list)
+	for _, p := range list.Permissions {
+		if p.ID == id {
+			return true
+		}
+	}
+	time.Sleep(50 * time.Millisecond)
+	return false
+}
