@@ -209,7 +209,7 @@ func (g granted) removals(e *Endpoint) []string {
 }
 
 // appendNew appends the items that are not there yet.
-func appendNew(to []string, items ...string) []string {
+func appendNew[T comparable](to []T, items ...T) []T {
 	for _, item := range items {
 		if !slices.Contains(to, item) {
 			to = append(to, item)
