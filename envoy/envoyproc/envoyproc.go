@@ -26,6 +26,11 @@ const (
 type Options struct {
 	Gate     string
 	Upstream string
+
+	// Bootstrap is a whole bootstrap in the place of the shipped one: it has
+	// the neighbours' addresses in it, and a listener called public. Nil means
+	// the shipped one.
+	Bootstrap []byte
 }
 
 // Process is a running Envoy. Its methods are safe for concurrent use.
@@ -48,13 +53,15 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	bootstrap, err := envoy.Bootstrap(envoy.Addresses{
-		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Gate: opts.Gate, Upstream: opts.Upstream,
-	})
+	if opts.Bootstrap == nil {
+		opts.Bootstrap, err = envoy.Bootstrap(envoy.Addresses{
+			Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Gate: opts.Gate, Upstream: opts.Upstream,
+		})
+	}
 	if err != nil {
 		return nil, err
 	}
-	p, err := launch(ctx, bin, bootstrap)
+	p, err := launch(ctx, bin, opts.Bootstrap)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", bin, err)
 	}
@@ -101,6 +108,7 @@ func launch(ctx context.Context, bin string, bootstrap []byte) (*Process, error)
 // runtime ends idle threads as it likes.
 func (p *Process) run(ctx context.Context, cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread()
+	defer runtime.UnlockOSThread() // else the thread ends too, and with it whatever else it has started
 	defer close(p.done)
 	defer os.RemoveAll(p.dir)
 	defer p.cancel()
