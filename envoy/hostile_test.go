@@ -87,7 +87,8 @@ func (r row) judge(t *testing.T, way string, p passage) {
 	}
 	want := r.want[way]
 	got := outcome{status: p.status}
-	if len(p.checks) > 0 && p.status != "closed" { // the gate may have been asked before the connection was closed
+	// What Envoy refuses by itself it may have asked the gate about before.
+	if len(p.checks) > 0 && p.status != "closed" && (p.status == "200" || !p.checks[0].allowed) {
 		got.reason = p.checks[0].reason
 	}
 	if len(p.arrived) > 0 {
@@ -104,7 +105,7 @@ func (r row) judge(t *testing.T, way string, p passage) {
 			allowed = append(allowed, c)
 		}
 	}
-	if len(p.broken) > 0 || len(p.arrived) != len(allowed) {
+	if len(p.broken) > 0 || len(p.arrived) > len(allowed) || p.status == "200" && len(p.arrived) != len(allowed) {
 		fail("%d requests were allowed, and %d arrived (broken: %q)", len(allowed), len(p.arrived), p.broken)
 		return
 	}

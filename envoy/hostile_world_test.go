@@ -21,8 +21,6 @@ import (
 
 // watch sees every check of a gate, and its answer.
 type watch struct {
-	rewrite func(path string) string // of what the gate gets to see; nil leaves it
-
 	mu     sync.Mutex // guards what follows
 	checks []checked
 }
@@ -40,9 +38,6 @@ func (w *watch) intercept(ctx context.Context, request any, _ *grpc.UnaryServerI
 	}
 	http := r.GetAttributes().GetRequest().GetHttp()
 	c := checked{method: http.GetMethod(), path: http.GetPath()}
-	if w.rewrite != nil {
-		http.Path = w.rewrite(http.Path)
-	}
 	response, err := next(ctx, r)
 	if answer, ok := response.(*authv3.CheckResponse); ok {
 		c.reason, c.allowed = answerOf(answer).reason, answerOf(answer).status == "200"
@@ -70,11 +65,13 @@ func (w *world) serveWatched(t *testing.T, eye *watch) string {
 	return listen(t, server)
 }
 
-// gate is a gate of the world that follows no log.
+// gate is a gate of the world that follows no log, and keeps what it has read
+// for an hour.
 func (w *world) gate(t *testing.T) *envoy.Gate {
 	t.Helper()
-	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
+	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second, LagLimit: time.Hour})
 	secrets.Look(t.Context())
+	must(t, secrets.Begin(t.Context()))
 	return envoy.NewGate(envoy.Options{
 		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
 	})
