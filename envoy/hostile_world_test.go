@@ -12,6 +12,7 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache"
@@ -126,6 +127,9 @@ func (r row) check(raw bool) *authv3.CheckRequest {
 			http.Path = text(value)
 		case ":authority", "host":
 			http.Host = text(join(http.Host, value))
+		case "ip": // in the metadata
+		case "ext:postern-filter":
+			attributes.ContextExtensions = map[string]string{"postern-filter": value}
 		case ":scheme":
 			http.Scheme = text(value)
 		default:
@@ -146,6 +150,16 @@ func (r row) check(raw bool) *authv3.CheckRequest {
 		joinRaw(http.HeaderMap)
 	}
 	return &authv3.CheckRequest{Attributes: attributes}
+}
+
+// context holds the metadata that the row's Envoy sends.
+func (r row) context(ctx context.Context) context.Context {
+	for _, f := range r.fields {
+		if f[0] == "ip" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "x-client-ip", f[1])
+		}
+	}
+	return ctx
 }
 
 func join(before, value string) string {
