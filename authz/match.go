@@ -240,5 +240,5 @@ func (c *Catalog) Paths(path string) []string {
 // matches reports whether a path fills the template.
 func (t template) matches(path string) bool {
 	parts := strings.Split(path, "/")[1:]
-	return len(parts) == len(t.segments) && slices.EqualFunc(t.segments, parts, segment.matches)
+	return slices.EqualFunc(t.segments, parts, segment.matches)
 }

@@ -38,7 +38,7 @@ func TestResolve(t *testing.T) {
 	c := compile(t,
 		"GET /", "GET /orders", "POST /orders", "GET /orders/", "GET /orders/{n}", "DELETE /orders/{n}", "GET /orders/search",
 		"GET /orders/{n}/label", "GET /orders/{n}/{document}", "GET /orders/returns/{id}", "GET /files/{name}.json", "GET /files/{name}",
-		"GET /files/index.json", "POST /jobs/{id}:cancel", "GET /jobs/{id}", "GET /a/{x}/c/{y}", "GET /a/b/{z}/d",
+		"GET /files/index.json", "POST /jobs/{id}:cancel", "GET /jobs/{id}", "GET /a/{x}/c/{y}", "GET /a/b/{z}/d", "GET /twice/a{x}a",
 	)
 	tests := []struct {
 		method, path string
@@ -67,6 +67,9 @@ func TestResolve(t *testing.T) {
 		{"GET", "/files/a.xml", []string{"/files/{name}"}},
 		{"POST", "/jobs/1:cancel", []string{"/jobs/{id}:cancel"}},
 		{"POST", "/jobs/:cancel", nil},
+		{"GET", "/twice/a", nil},
+		{"GET", "/twice/aa", nil},
+		{"GET", "/twice/aaa", []string{"/twice/a{x}a"}},
 		{"POST", "/jobs/1:stop", nil},
 		{"GET", "/a/b/c/d", []string{"/a/b/{z}/d", "/a/{x}/c/{y}"}},
 		{"GET", "/a/b/c/e", []string{"/a/{x}/c/{y}"}},
@@ -89,7 +92,8 @@ func TestMistakenLiterals(t *testing.T) {
 	c := compile(t,
 		"GET /orders/{n}", "DELETE /orders/{n}", "GET /orders/search", "GET /orders/{n}/label", "GET /orders/{n}/{document}",
 		"GET /orders/returns/{id}", "GET /files/{name}", "GET /files/{name}.json", "GET /files/old-{name}", "GET /codes/{code}.txt",
-		"GET /Mixed/Case", "GET /Mixed/{x}", "GET /mixed/case",
+		"GET /Mixed/Case", "GET /Mixed/{x}", "GET /mixed/case", "GET /zones/zZ", "GET /zones/{z}", "GET /docs/{d}", "GET /docs/{d}.txt",
+		"GET /w/{x}", "GET /w/p-{x}", "GET /{x}.json/{y}", "GET /{x}/b",
 	)
 	tests := []struct {
 		method, path string
@@ -118,6 +122,10 @@ func TestMistakenLiterals(t *testing.T) {
 		{"GET", "/Mixed/case", []string{"/Mixed/{x}", "/Mixed/Case"}},
 		{"GET", "/mixed/case", []string{"/mixed/case"}},
 		{"GET", "/mixed/Case", nil},
+		{"GET", "/zones/ZZ", []string{"/zones/{z}", "/zones/zZ"}},
+		{"GET", "/docs/a.TXT", []string{"/docs/{d}", "/docs/{d}.txt"}},
+		{"GET", "/w/p-" + strings.Repeat("a", 126) + ".b", []string{"/w/p-{x}"}},
+		{"GET", "/a.json/b", []string{"/{x}/b"}},
 	}
 	for _, tt := range tests {
 		var got []string

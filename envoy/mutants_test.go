@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -124,7 +125,7 @@ func mutate(t *testing.T) (all []mutation, overlay string) {
 	for _, room := range []string{"authz", "envoy"} {
 		put(room+"/mutant_switch.go", fmt.Sprintf(switchFile, room))
 	}
-	for _, file := range slices.Sorted(mapKeys(mutated)) {
+	for _, file := range slices.Sorted(maps.Keys(mutated)) {
 		m := mutator{file: file, room: filepath.Dir(file), next: len(all) + 1, functions: mutated[file]}
 		put(file, m.run(t))
 		all = append(all, m.found...)
@@ -134,16 +135,6 @@ func mutate(t *testing.T) (all []mutation, overlay string) {
 	overlay = filepath.Join(dir, "overlay.json")
 	must(t, os.WriteFile(overlay, text, 0o600))
 	return all, overlay
-}
-
-func mapKeys[V any](m map[string]V) func(func(string) bool) {
-	return func(yield func(string) bool) {
-		for k := range m {
-			if !yield(k) {
-				return
-			}
-		}
-	}
 }
 
 // readSurvivors reads the mutants that nothing can see. A line is a mutant,
