@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -69,6 +70,10 @@ func readRows(t testing.TB, fill func(string) string) []row {
 		names[r.name] = true
 		r.class, r.proof = class, proof
 		rows = append(rows, r)
+	}
+	allowed := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.want[hardened].status != "200" })
+	if len(rows) < 200 || len(allowed) < 25 {
+		t.Fatalf("the corpus has %d rows, %d of them allowed: want 200 and 25", len(rows), len(allowed))
 	}
 	return rows
 }

@@ -146,9 +146,6 @@ func (r row) check(raw bool) *authv3.CheckRequest {
 			}
 		}
 	}
-	if raw {
-		joinRaw(http.HeaderMap)
-	}
 	return &authv3.CheckRequest{Attributes: attributes}
 }
 
@@ -167,16 +164,4 @@ func join(before, value string) string {
 		return value
 	}
 	return before + "," + value
-}
-
-// joinRaw keeps fields of one name apart, as Envoy does with
-// encode_raw_headers; nothing but pseudo fields goes.
-func joinRaw(m *corev3.HeaderMap) {
-	kept := m.Headers[:0]
-	for _, h := range m.Headers {
-		if !strings.HasPrefix(h.Key, ":") {
-			kept = append(kept, h)
-		}
-	}
-	m.Headers = kept
 }
