@@ -17,9 +17,9 @@ import (
 
 // mutation is one change to the code.
 type mutation struct {
-	id                         int
-	room, file, function       string
-	original, changed, context string
+	id                   int
+	room, file, function string
+	original, changed    string
 }
 
 func (m mutation) String() string {
