@@ -35,12 +35,18 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 test: envoy redis compiler lint ## all tests, on real Envoy and Redis; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) ./...
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
+	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
 
 .PHONY: faults
-faults: envoy redis ## what faults of the store and restarts do to requests, measured: some ten minutes
-	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 30m -run Faults -v ./cmd/postern
+faults: envoy redis ## what faults of the store and restarts do to requests, measured; random histories: some half an hour
+	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 60m -run Faults -v ./cmd/postern
+	POSTERN_FAULTS=long go test -count=1 -timeout 60m -run Histories -v ./cache
+
+.PHONY: bench-filter
+bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute
+	go test -run '^$$' -bench 'Filter|Unrestricted' -benchtime 300x ./envoy
 
 # Fuzzing takes HOSTILETIME a target, on one core.
 .PHONY: hostile

@@ -14,10 +14,10 @@ const module = "github.com/postern/postern/"
 var arrows = map[string]struct{ ours, theirs []string }{
 	"authz/fields":          {},
 	"authz":                 {ours: []string{"authz/fields"}},
-	"authz/openapi":         {ours: []string{"authz"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
+	"authz/openapi":         {ours: []string{"authz", "authz/fields"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
 	"cache/store":           {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cache":                 {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
-	"envoy":                 {ours: []string{"authz", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
+	"envoy":                 {ours: []string{"authz", "authz/fields", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
 	"cmd/postern/sidecar":   {ours: []string{"authz", "cache", "cache/store", "envoy"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
 	"cmd/postern":           {ours: []string{"authz", "authz/openapi", "cache", "cache/store", "cmd/postern/sidecar"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cmd/demo":              {ours: []string{"envoy/envoyproc"}, theirs: []string{"github.com/alicebob/miniredis"}},

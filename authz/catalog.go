@@ -24,6 +24,7 @@ type Operation struct {
 	Retired      bool              // x-postern-retired: matched for older secrets, no longer grantable
 	Chars        map[string]string // x-postern-chars, by parameter: bytes that its values may hold beside the usual ones
 	Fields       []FieldGroup      // x-postern-fields
+	Media        []string          // types of successful answers that are no data, such as application/pdf: nothing is removed from these
 }
 
 // FieldGroup is data inside an answer that a permission leaves out unless the
@@ -51,6 +52,7 @@ type Endpoint struct {
 	Operation  string
 	Retired    bool
 	Fields     []FieldGroup
+	Media      []string          // as in Operation
 	Chars      map[string]string // x-postern-chars, by parameter
 
 	key       string // method and template without names: what a grant is looked up by
@@ -156,7 +158,7 @@ func (b *builder) add(op Operation) {
 		return
 	}
 	e := &Endpoint{
-		Method: op.Method, Path: op.Path, Operation: op.ID, Retired: op.Retired, Fields: groups,
+		Method: op.Method, Path: op.Path, Operation: op.ID, Retired: op.Retired, Fields: groups, Media: op.Media,
 		Permission: orElse(op.Permission, op.ID), Chars: op.Chars,
 		key: op.Method + " " + r.key, signature: op.Method + " " + r.signature(),
 	}
@@ -276,7 +278,7 @@ func (b *builder) finish() *Catalog {
 		fmt.Fprintln(text, r.signature())
 	}
 	for _, e := range b.catalog.All() {
-		fmt.Fprintln(text, e.signature, e.Permission, e.Retired, e.Fields)
+		fmt.Fprintln(text, e.signature, e.Permission, e.Retired, e.Fields, e.Media)
 	}
 	b.catalog.hash = hex.EncodeToString(text.Sum(nil)[:8])
 	return b.catalog

@@ -125,6 +125,9 @@ func (p Permission) lines() []string {
 		for _, g := range e.Fields {
 			lines = append(lines, fmt.Sprintf("%s field group %s %v", e.key, g.ID, g.Paths))
 		}
+		for _, media := range e.Media {
+			lines = append(lines, fmt.Sprintf("%s may answer with %s", e.key, media))
+		}
 	}
 	return lines
 }

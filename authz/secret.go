@@ -29,13 +29,14 @@ type Secret struct {
 	// Redacted and this.
 	DeletedAt time.Time
 
-	granted map[string]granted // by method and template without names
+	granted map[string][]granted // by method and template without names
 }
 
 // granted is what a secret says of one endpoint.
 type granted struct {
-	endpoint *GrantedEndpoint
-	fields   []string // groups included
+	endpoint   *GrantedEndpoint
+	permission string
+	fields     []string // groups included
 }
 
 // covers reports whether a path of an endpoint of the catalog is also one of
@@ -51,11 +52,12 @@ func (g granted) covers(e *Endpoint, path string) bool {
 // NewSecret makes a secret that can decide from what its record says.
 func NewSecret(record Secret) *Secret {
 	s := &record
-	s.granted = map[string]granted{}
+	s.granted = map[string][]granted{}
 	for _, g := range s.Grants {
 		for i := range g.Endpoints {
 			e := &g.Endpoints[i]
-			s.granted[e.Method+" "+templateKey(e.Path)] = granted{e, g.Fields}
+			key := e.Method + " " + templateKey(e.Path)
+			s.granted[key] = append(s.granted[key], granted{e, g.Permission, g.Fields})
 		}
 	}
 	return s
@@ -126,6 +128,9 @@ func (s *Secret) Authorize(c *Catalog, r Request, now time.Time) Verdict {
 		return v
 	}
 	v.Reason, v.Remove = s.grant(v.Endpoints, r)
+	if len(v.Remove) > 0 {
+		v.Media = sharedMedia(v.Endpoints)
+	}
 	return v
 }
 
@@ -160,18 +165,23 @@ func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
 
 // grant decides for a secret with grants: each endpoint needs one, by method
 // and template, whatever its permission is called today. It says what must go
-// from the answer.
+// from the answer: what any of these grants leaves out.
 func (s *Secret) grant(endpoints []*Endpoint, r Request) (Reason, []string) {
 	if len(endpoints) == 0 {
 		return NotCatalogued, nil
 	}
 	var remove []string
 	for _, e := range endpoints {
-		g, ok := s.granted[e.key]
-		if !ok || !g.covers(e, r.Path) {
+		covered := false
+		for _, g := range s.granted[e.key] {
+			if g.covers(e, r.Path) {
+				covered = true
+				remove = appendNew(remove, g.removals(e)...)
+			}
+		}
+		if !covered {
 			return NotGranted, nil
 		}
-		remove = appendNew(remove, g.removals(e)...)
 	}
 	if len(remove) > 0 && !r.Filter {
 		return FilterMissing, remove
@@ -208,6 +218,17 @@ func (g granted) removals(e *Endpoint) []string {
 	return remove
 }
 
+// sharedMedia are the types that every endpoint names.
+func sharedMedia(endpoints []*Endpoint) []string {
+	var shared []string
+	for _, media := range endpoints[0].Media {
+		if !slices.ContainsFunc(endpoints[1:], func(e *Endpoint) bool { return !slices.Contains(e.Media, media) }) {
+			shared = append(shared, media)
+		}
+	}
+	return shared
+}
+
 // appendNew appends the items that are not there yet.
 func appendNew[T comparable](to []T, items ...T) []T {
 	for _, item := range items {
@@ -216,6 +237,19 @@ func appendNew[T comparable](to []T, items ...T) []T {
 		}
 	}
 	return to
+}
+
+// PermissionOf is the id of the permission by which the secret opens an
+// endpoint of the catalog: as it was granted or, of a legacy secret, as the
+// catalog has it. "" where it does not.
+func (s *Secret) PermissionOf(e *Endpoint) string {
+	if s.Unrestricted {
+		return e.Permission
+	}
+	if all := s.granted[e.key]; len(all) > 0 {
+		return all[0].permission
+	}
+	return ""
 }
 
 // GrantOf finds the grant that opens an endpoint of the catalog, or nil.

@@ -38,6 +38,13 @@ func TestRemovals(t *testing.T) {
 		{"the catalog gained a path in an included group", []FieldGroup{{ID: "price", Paths: []string{"$.price"}}}, []string{"price"}, []FieldGroup{price}, []string{"$.shared"}},
 		{"the catalog lost a group", []FieldGroup{price, tax}, []string{"price"}, []FieldGroup{price}, []string{"$.shared", "$.tax"}},
 		{"the catalog lost all groups", []FieldGroup{price}, nil, nil, []string{"$.price", "$.shared"}},
+		{"the catalog moved a path from an included group to one that is not", []FieldGroup{price}, []string{"price"}, []FieldGroup{{ID: "price", Paths: []string{"$.price"}}, {ID: "tax", Paths: []string{"$.shared"}}}, []string{"$.shared"}},
+		{"the catalog moved a path into an included group", []FieldGroup{{ID: "price", Paths: []string{"$.price"}}, {ID: "tax", Paths: []string{"$.shared"}}}, []string{"price"}, []FieldGroup{price}, []string{"$.shared"}},
+		{"the catalog narrowed an included path", []FieldGroup{{ID: "price", Paths: []string{"$.a[*].price"}}}, []string{"price"}, []FieldGroup{{ID: "price", Paths: []string{"$.a[0].price"}}}, []string{"$.a[0].price"}},
+		{"the catalog gave the endpoint its first group", nil, nil, []FieldGroup{price}, []string{"$.price", "$.shared"}},
+		{"the catalog gave the endpoint its first group, of a name that is included elsewhere", nil, []string{"price"}, []FieldGroup{price}, []string{"$.price", "$.shared"}},
+		{"the catalog lost all groups of a secret that includes them", []FieldGroup{price, tax}, []string{"price", "tax"}, nil, nil},
+		{"spelled in another way", []FieldGroup{{ID: "price", Paths: []string{"$['price']"}}}, []string{"price"}, []FieldGroup{{ID: "price", Paths: []string{"$.price"}}}, nil},
 		{"the catalog renamed an included group", []FieldGroup{price}, []string{"price"}, []FieldGroup{{ID: "cost", Paths: price.Paths}}, []string{"$.price", "$.shared"}},
 	}
 	for _, tt := range tests {
@@ -51,6 +58,43 @@ func TestRemovals(t *testing.T) {
 		if want := map[bool]Reason{true: FilterMissing, false: Granted}[len(tt.want) > 0]; v.Reason != want {
 			t.Errorf("%s: without a filter on the route: %v, want %v", tt.name, v.Reason, want)
 		}
+	}
+}
+
+// TestRemovalsOfSeveralGrants covers requests that more than one grant opens.
+func TestRemovalsOfSeveralGrants(t *testing.T) {
+	price, tax := FieldGroup{ID: "price", Paths: []string{"$.price"}}, FieldGroup{ID: "tax", Paths: []string{"$.tax"}}
+	pdf, png := "application/pdf", "image/png"
+	c, err := Compile([]Operation{
+		{ID: "label", Method: "GET", Path: "/orders/{n}/label", Fields: []FieldGroup{price}, Media: []string{pdf, png}},
+		{ID: "return", Method: "GET", Path: "/orders/returns/{id}", Fields: []FieldGroup{tax}, Media: []string{png}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	label, other := c.Permission("label"), c.Permission("return")
+	tests := []struct {
+		name          string
+		grants        []Grant
+		path          string
+		remove, media []string
+	}{
+		{"one endpoint", []Grant{NewGrant(label, nil)}, "/orders/1/label", []string{"$.price"}, []string{pdf, png}},
+		{"ambiguous: both leave out", []Grant{NewGrant(label, nil), NewGrant(other, nil)}, "/orders/returns/label", []string{"$.price", "$.tax"}, []string{png}},
+		{"ambiguous: one leaves out", []Grant{NewGrant(label, []string{"price"}), NewGrant(other, nil)}, "/orders/returns/label", []string{"$.tax"}, []string{png}},
+		{"ambiguous: none leaves out", []Grant{NewGrant(label, []string{"price"}), NewGrant(other, []string{"tax"})}, "/orders/returns/label", nil, nil},
+		{"two grants of one endpoint, the first includes", []Grant{NewGrant(label, []string{"price"}), NewGrant(label, nil)}, "/orders/1/label", []string{"$.price"}, []string{pdf, png}},
+		{"two grants of one endpoint, the last includes", []Grant{NewGrant(label, nil), NewGrant(label, []string{"price"})}, "/orders/1/label", []string{"$.price"}, []string{pdf, png}},
+	}
+	for _, tt := range tests {
+		v := NewSecret(Secret{Grants: tt.grants}).Authorize(c, Request{Method: "GET", Path: tt.path, Filter: true}, time.Now())
+		if slices.Sort(v.Remove); v.Reason != Granted || !slices.Equal(v.Remove, tt.remove) || !slices.Equal(v.Media, tt.media) {
+			t.Errorf("%s: %v, remove %v, pass %v, want granted, remove %v, pass %v", tt.name, v.Reason, v.Remove, v.Media, tt.remove, tt.media)
+		}
+	}
+	v := NewSecret(Secret{Unrestricted: true}).Authorize(c, Request{Method: "GET", Path: "/orders/1/label"}, time.Now())
+	if v.Reason != Unrestricted || len(v.Remove) > 0 || len(v.Media) > 0 {
+		t.Errorf("legacy: %v, remove %v, want all to stay", v.Reason, v.Remove)
 	}
 }
 

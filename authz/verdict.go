@@ -117,6 +117,10 @@ type Verdict struct {
 	// Remove holds the JSONPaths that must go from the answer; only where the
 	// request is allowed, or would be if the route had the response filter.
 	Remove []string
+
+	// Media are types of answers that hold no such data, by the catalog: they
+	// pass as they are. Only where there is something to remove.
+	Media []string
 }
 
 // Permissions are the ids of the permissions that the request needs.

@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	logBlock     = 150 * time.Millisecond // a read of the log waits this long: one that waits for ever is blind while its slot moves
-	logRetry     = 100 * time.Millisecond
-	reportEvery  = time.Second
-	reportWithin = 3 * time.Second // without a report for so long, the fleet does not count us: nothing is proved
-	reportSlack  = time.Second     // for what lies between a report and the fleet's look at it
+	logBlock = 150 * time.Millisecond // a read of the log waits this long: one that waits for ever is blind while its slot moves
+	logRetry = 100 * time.Millisecond
 )
+
+// errNoLog says why nothing is proved.
+var errNoLog = errors.New("the store has no log of changes, so secrets are read again before use: creating or deleting a secret begins it anew")
 
 // follower follows the store's log of changes, and reports how far it is.
 type follower struct {
@@ -31,7 +31,8 @@ type follower struct {
 	left     time.Time      // when they were skipped; zero: never with anything kept
 	reported time.Time      // when the last report was sent that was taken
 	fenced   bool           // the master had a replica: it must have one that follows
-	master   store.Master   // as of the last report
+	followed time.Time      // when it last had, or needed none
+	master   store.Master   // as it last said of itself
 
 	pollTrouble, reportTrouble error // of the last ones; nil where they went well
 
@@ -39,12 +40,13 @@ type follower struct {
 	gaps    atomic.Int64
 }
 
-// Follow follows the store's changes until ctx ends. It reports to the fleet,
-// and leaves it at the end.
+// Follow follows the store's changes until ctx ends, and writes uses of secrets.
+// It reports to the fleet, and leaves it at the end.
 func (c *Secrets) Follow(ctx context.Context) {
 	var group sync.WaitGroup
 	group.Go(func() { c.followLog(ctx) })
 	group.Go(func() { c.reportOn(ctx) })
+	group.Go(func() { c.writeUsage(ctx) })
 	group.Wait()
 	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
@@ -60,13 +62,25 @@ func (c *Secrets) Begin(ctx context.Context) error {
 }
 
 func (c *Secrets) followLog(ctx context.Context) {
+	failed := false
 	for ctx.Err() == nil {
 		bounded, cancel := context.WithTimeout(ctx, logBlock+lookTimeout)
 		err := c.poll(bounded, logBlock)
 		cancel()
-		if err != nil {
+		if err == nil && failed { // what waits for a report need not wait for the next one
+			c.follower.reportSoon()
+		}
+		if failed = err != nil; failed {
 			sleep(ctx, logRetry)
 		}
+	}
+}
+
+// reportSoon asks for a report at once.
+func (f *follower) reportSoon() {
+	select {
+	case f.applied <- struct{}{}:
+	default: // it is asked for already
 	}
 }
 
@@ -104,14 +118,15 @@ func (f *follower) begin(ctx context.Context, c *Secrets) error {
 	}
 	head, err := c.store.LogHead(ctx)
 	if err == nil {
-		f.jump(c, head)
+		f.jump(c, head, head.Position)
 	}
 	return err
 }
 
 // jump goes to an entry of the log that does not follow the last one applied:
-// whatever was read before must be read again.
-func (f *follower) jump(c *Secrets, to store.Entry) {
+// whatever was read before must be read again. unseen is the place up to which
+// entries may not have been applied.
+func (f *follower) jump(c *Secrets, to store.Entry, unseen store.Position) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.begun {
@@ -120,7 +135,7 @@ func (f *follower) jump(c *Secrets, to store.Entry) {
 	f.cursor, f.sequence, f.begun = to.Position, to.Sequence, true
 	c.fresh.gap()
 	if c.Len() > 0 { // what is kept may be used while it cannot be read again
-		f.skipped, f.left = to.Position, time.Now()
+		f.skipped, f.left = unseen, time.Now()
 	}
 }
 
@@ -146,10 +161,7 @@ func (f *follower) advance(ctx context.Context, c *Secrets, block time.Duration)
 		f.apply(c, e)
 	}
 	if len(entries) > 0 {
-		select {
-		case f.applied <- struct{}{}:
-		default: // a report is asked for already
-		}
+		f.reportSoon()
 	}
 	return nil
 }
@@ -167,7 +179,7 @@ func (f *follower) apply(c *Secrets, e store.Entry) {
 	follows := f.sequence > 0 && e.Sequence == f.sequence+1 // an empty log may have been emptied again since
 	f.mu.Unlock()
 	if !follows {
-		f.jump(c, e)
+		f.jump(c, e, e.Position.Previous())
 	}
 	if k, ok := parseKey(e.Secret); ok {
 		c.drop(k)
@@ -178,8 +190,9 @@ func (f *follower) apply(c *Secrets, e store.Entry) {
 }
 
 // verify proves freshness where the log's head is the entry last applied. A
-// head before that is another log's: of a master that had not got it all. An
-// empty log may have been another one before, of which nothing was seen.
+// head before that is another log's: of a master that had not got it all. One
+// that was trimmed away will never be read. Where there is no log there may
+// have been another one before, of which nothing was seen.
 func (f *follower) verify(ctx context.Context, c *Secrets) error {
 	asked := time.Now()
 	head, err := c.store.LogHead(ctx)
@@ -188,93 +201,12 @@ func (f *follower) verify(ctx context.Context, c *Secrets) error {
 	}
 	at := f.at()
 	switch {
-	case head.Position.Before(at):
-		f.jump(c, head)
+	case head == (store.Entry{}) && at == (store.Position{}) && c.firstEpoch() != "":
+		return errNoLog
+	case head.Position.Before(at), head.Trimmed && at.Before(head.Position):
+		f.jump(c, head, head.Position)
 	case head.Position == at && at != (store.Position{}) && c.mayProve(asked):
 		c.fresh.prove(asked)
-	}
-	return nil
-}
-
-// mayProve reports whether the fleet counts this sidecar, the master is one
-// that its replicas follow, its log is followed from its end, and the store is
-// the one that it was.
-func (c *Secrets) mayProve(now time.Time) bool {
-	if _, err := c.trust.get(); errors.Is(err, errReplaced) {
-		return false
-	}
-	f := &c.follower
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.begun && !f.reported.IsZero() && age(f.reported, now) < reportWithin
-}
-
-// bound is how long after its last report this sidecar may use a secret that
-// it cannot read again.
-func (c *Secrets) bound() time.Duration { return c.maxStale + c.fresh.lagLimit + reportWithin }
-
-// counted reports whether the fleet still counts this sidecar: whoever deletes
-// a secret waits for it, or is told by when it has stopped.
-func (f *follower) counted(now time.Time, bound time.Duration) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return !f.reported.IsZero() && age(f.reported, now) < bound
-}
-
-// severed reports whether the master owes a proof that a replica follows it:
-// another one may be the master, and know more.
-func (f *follower) severed(now time.Time) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.fenced && age(f.reported, now) >= reportWithin
-}
-
-// reportOn reports every second, and when changes were applied.
-func (c *Secrets) reportOn(ctx context.Context) {
-	tick := time.NewTicker(reportEvery)
-	defer tick.Stop()
-	for {
-		bounded, cancel := context.WithTimeout(ctx, lookTimeout)
-		c.report(bounded)
-		cancel()
-		select {
-		case <-tick.C:
-		case <-c.follower.applied:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// report says how far this sidecar is, and learns what the master is. Another
-// master than before may not know what that one did.
-func (c *Secrets) report(ctx context.Context) error {
-	f := &c.follower
-	f.mu.Lock()
-	r := store.Report{
-		Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack,
-	}
-	if f.begun && r.RunID != "" { // else nothing is applied yet
-		r.Applied = f.cursor.String()
-	}
-	sent := time.Now()
-	if !f.left.IsZero() && age(f.left, sent) < c.maxStale {
-		r.Skipped = f.skipped.String()
-	}
-	fenced, before := f.fenced, f.master
-	f.mu.Unlock()
-	master, err := c.store.Report(ctx, r, fenced)
-	f.mu.Lock()
-	f.reportTrouble = err
-	if err == nil {
-		f.reported, f.master, f.fenced = sent, master, f.fenced || master.Replicas > 0
-	}
-	f.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	if before.RunID != master.RunID {
-		f.beginAgain(c)
 	}
 	return nil
 }

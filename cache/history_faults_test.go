@@ -93,7 +93,7 @@ func (h *history) crash() {
 	for _, m := range h.members {
 		m.befall(func(l *line) {
 			if h.servers.replicated && h.random.IntN(2) == 0 && l.stuck == nil {
-				l.stuck = old
+				l.stuck, l.lost = old, time.Now()
 				h.note("%s stays with the old master", m.name)
 			}
 		})

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,11 +32,13 @@ type line struct {
 	servers *servers                       // nil: the client's own
 	reads   sync.Map                       // how often each record was read, by key
 	tamper  func(redis.Cmder, error) error // what is made of an answer; nil: nothing
+	taken   atomic.Int64                   // when a report was last taken, in nanoseconds of Unix time
 
 	mu     sync.Mutex // guards what follows
 	random *rand.Rand
 	stuck  *node     // a master that is none any more; nil: the master
 	astray time.Time // until when it last was stuck
+	lost   time.Time // since when
 	faults faults
 }
 
@@ -64,6 +67,9 @@ func (l *line) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		}
 		if err == nil && cmd.Name() == "get" && argument(cmd, 1) != epochKey {
 			l.count(argument(cmd, 1)).Add(1)
+		}
+		if err == nil && l.takes(cmd) {
+			l.taken.Store(time.Now().UnixNano())
 		}
 		if l.tamper != nil {
 			err = l.tamper(cmd, err)
@@ -144,6 +150,33 @@ func (l *line) strayed() time.Time {
 	return l.astray
 }
 
+// loose reports whether an old master may be believed: it was not told to take
+// nothing for true without a replica.
+func (l *line) loose() bool { return l.servers != nil && !l.servers.strict }
+
+// takes reports whether a command that was carried out had the fleet come to
+// know of the sidecar: where there are replicas, one of them too.
+func (l *line) takes(cmd redis.Cmder) bool {
+	if n, ok := cmd.(*redis.IntCmd); ok && cmd.Name() == "wait" {
+		return n.Val() > 0
+	}
+	return cmd.Name() == "evalsha" && strings.HasSuffix(argument(cmd, 3), ":sidecars") && (l.servers == nil || !l.servers.replicated)
+}
+
+// counted reports whether the fleet counts the sidecar: only then may it serve
+// what it cannot read again.
+func (m *member) counted(now time.Time) bool {
+	return now.Sub(time.Unix(0, m.taken.Load())) < m.maxStale+lagLimit+reportWithin-m.slack
+}
+
+// newlyAstray reports whether the line has led to an old master for so short a
+// time that the sidecar may not have noticed, by then.
+func (l *line) newlyAstray(by time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stuck != nil && by.Sub(l.lost) < reportWithin+reportSlack
+}
+
 // befall changes what befalls a line.
 func (l *line) befall(do func(*line)) {
 	l.mu.Lock()
@@ -207,7 +240,8 @@ func (m *member) find(f *fact) answer {
 	reads := m.count(recordKey(f.lookup))
 	before := reads.Load()
 	a.secret, a.err = m.secrets.Find(context.Background(), f.lookup, here)
-	a.to, a.read = time.Now(), reads.Load() > before
+	a.to = time.Now()
+	a.read = reads.Load() > before && !m.secrets.follower.disowned(a.to) // else what was read was not believed
 	return a
 }
 

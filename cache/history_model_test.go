@@ -23,6 +23,7 @@ type fact struct {
 type memory struct {
 	read    time.Time // before its last read that found the secret
 	applied time.Time // when it had applied the deletion, by its own word to the fleet
+	gone    time.Time // when the fleet said of the deletion that it has stopped
 	buried  time.Time // when it had answered that the secret is deleted
 	sworn   bool      // the secret was there while it knew the store, which was emptied since
 }
@@ -56,7 +57,7 @@ func (f *fact) judge(a answer) (wrong string) {
 	if f.shaken {
 		bound += reportWithin + reportSlack
 	}
-	astray := !a.m.strayed().IsZero() && !a.after(a.m.strayed(), bound)
+	astray := a.m.loose() && !a.m.strayed().IsZero() && !a.after(a.m.strayed(), bound)
 	switch {
 	case allowed && f.live.IsZero():
 		wrong = "is allowed, and was never made"
@@ -64,13 +65,15 @@ func (f *fact) judge(a answer) (wrong string) {
 		wrong = fmt.Sprintf("is allowed, %v after this sidecar said that it is deleted", a.from.Sub(k.buried))
 	case allowed && !f.lost && !astray && a.after(k.applied, 0):
 		wrong = fmt.Sprintf("is allowed, %v after this sidecar had applied its deletion", a.from.Sub(k.applied))
+	case allowed && !f.lost && !astray && a.after(k.gone, 0) && !a.m.newlyAstray(a.from):
+		wrong = fmt.Sprintf("is allowed, %v after the fleet said that this sidecar has stopped", a.from.Sub(k.gone))
 	case allowed && !f.lost && !astray && a.after(f.deleted, bound):
 		wrong = fmt.Sprintf("is allowed %v after its deletion", a.from.Sub(f.deleted))
 	case reason == authz.Unknown && f.lookup.Minted:
 		wrong = "is unknown, and was minted here"
 	case reason == authz.Unknown && (k.sworn || !f.lost) && a.after(f.live, unknownLife+reportWithin+lookTimeout):
 		wrong = "is unknown, and was made"
-	case a.err != nil && !f.doomed && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale-a.m.slack:
+	case a.err != nil && !f.doomed && a.m.counted(a.to) && !k.read.IsZero() && a.to.Sub(k.read) < a.m.maxStale-a.m.slack:
 		wrong = fmt.Sprintf("is refused for %v, %v after it was read", reason, a.to.Sub(k.read))
 	case a.err == nil && !allowed && !f.doomed:
 		wrong = "is deleted, and nobody deleted it"

@@ -50,7 +50,7 @@ func (o *onServer) play(seed uint64) {
 	h := &history{
 		name: fmt.Sprint("h", seed), random: random, client: o.connect, keys: o.keys, slack: time.Second,
 		steps:   append([]step{{1, o.restart}, {2, o.pause}, {2, o.trim}}, anywhere...),
-		options: Options{LagLimit: lagLimit, MaxStale: time.Duration(random.IntN(4)) * time.Second},
+		options: Options{LagLimit: lagLimit, Timeout: 500 * time.Millisecond, MaxStale: time.Duration(random.IntN(4)) * time.Second},
 	}
 	h.play()
 	if len(h.wrongs) > 0 {

@@ -48,12 +48,13 @@ type servers struct {
 	mu         sync.Mutex // guards what follows, and the nodes
 	master     *node
 	replicated bool          // the replica is a server, and not the disk
+	strict     bool          // min-replicas-to-write is set
 	changed    chan struct{} // closed when a command may wait no longer
 	runs       int
 }
 
-func newServers(replicated bool) *servers {
-	s := &servers{replicated: replicated, changed: make(chan struct{})}
+func newServers(replicated, strict bool) *servers {
+	s := &servers{replicated: replicated, strict: replicated && strict, changed: make(chan struct{})}
 	s.master = &node{values: map[string]string{}, hashes: map[string]map[string]string{}}
 	s.run(s.master)
 	return s
@@ -147,7 +148,15 @@ func patience(cmd redis.Cmder) time.Duration {
 }
 
 func (s *servers) try(n *node, cmd redis.Cmder) error {
+	if s.strict && n.replica == nil && slices.Contains([]string{"evalsha", "set", "setnx", "hdel"}, cmd.Name()) {
+		return errors.New("NOREPLICAS Not enough good replicas to write.")
+	}
 	switch cmd := cmd.(type) {
+	case *redis.XInfoStreamCmd:
+		if n.last == [2]int64{} {
+			return errors.New("ERR no such key")
+		}
+		cmd.SetVal(&redis.XInfoStream{LastGeneratedID: fmt.Sprintf("%d-%d", n.last[0], n.last[1])})
 	case *redis.XMessageSliceCmd: // XREVRANGE, of one
 		cmd.SetVal(slices.Clone(n.log[max(0, len(n.log)-1):]))
 	case *redis.XStreamSliceCmd: // XREAD
@@ -205,11 +214,17 @@ func (s *servers) tryPlain(n *node, cmd redis.Cmder) error {
 }
 
 func (s *servers) info(n *node) string {
-	replicas := 0
+	replicas, lag, strict := 0, 0, ""
 	if s.replicated && n.replica != nil {
 		replicas = 1
 	}
-	return fmt.Sprintf("run_id:%s\r\nconnected_slaves:%d\r\n", n.runID, replicas)
+	if n.lagging {
+		lag = 9
+	}
+	if s.strict {
+		strict = "min_slaves_good_slaves:0\r\n"
+	}
+	return fmt.Sprintf("run_id:%s\r\nconnected_slaves:%d\r\n%sslave0:state=online,lag=%d\r\n", n.runID, replicas, strict, lag)
 }
 
 // eval does what a script of the store does; its key tells which one it is.

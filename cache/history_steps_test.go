@@ -176,8 +176,11 @@ func (h *history) hold(f *fact, at store.Position) {
 		return
 	}
 	for _, m := range h.members {
-		if slices.Contains(names(applied), m.name) || h.steady && !slices.Contains(names(late), m.name) {
-			f.of(m).applied = time.Now()
+		switch k := f.of(m); {
+		case slices.Contains(names(applied), m.name):
+			k.applied = time.Now()
+		case h.steady && !slices.Contains(names(late), m.name):
+			k.gone = time.Now()
 		}
 	}
 }

@@ -50,7 +50,7 @@ type history struct {
 func simulate(seed uint64, keys *authz.Keyring, tamper tamper) (wrongs, log []string) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	h := &history{
-		random: random, servers: newServers(random.IntN(3) > 0), client: unconnected, keys: keys, tamper: tamper, steps: steps, steady: true,
+		random: random, servers: newServers(random.IntN(3) > 0, random.IntN(3) > 0), client: unconnected, keys: keys, tamper: tamper, steps: steps, steady: true,
 		options: Options{Size: 100, LagLimit: lagLimit, MaxStale: []time.Duration{0, 2 * time.Second, 4 * time.Second}[random.IntN(3)]},
 	}
 	h.play()

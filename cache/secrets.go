@@ -26,6 +26,8 @@ type Options struct {
 	// answer, since it was last known to be true; 0 means not at all.
 	MaxStale time.Duration
 
+	UsageEvery time.Duration // how often uses are written, about; 0 means 30 s
+
 	Name    string        // of the process, in its reports to the fleet; "" means one that no other has
 	Catalog func() string // the hash of the catalog in use, for the same; nil means none
 }
@@ -44,6 +46,7 @@ type Secrets struct {
 	trust    trust
 	fresh    freshness
 	follower follower
+	usage    *usage
 }
 
 // New is an empty cache before a store. It is not Trusted before Look has seen
@@ -56,6 +59,7 @@ func New(s *store.Store, o Options) *Secrets {
 		store: s, maxStale: o.MaxStale, timeout: cmp.Or(o.Timeout, 50*time.Millisecond), unknown: newUnknowns(),
 		fresh:    freshness{lagLimit: cmp.Or(o.LagLimit, time.Second)},
 		follower: follower{name: cmp.Or(o.Name, rand.Text()), catalog: o.Catalog, applied: make(chan struct{}, 1)},
+		usage:    newUsage(cmp.Or(o.UsageEvery, 30*time.Second)),
 	}
 	for i := range c.shards {
 		c.shards[i] = newShard(cmp.Or(o.Size, 100_000))
@@ -141,6 +145,9 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	defer cancel()
 	c.Stats.Reads.Add(1)
 	secret, err := c.readAny(ctx, t, seen)
+	if err == nil && secret.DeletedAt.IsZero() && c.follower.disowned(time.Now()) {
+		secret, err = nil, fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, store.ErrUnfollowed)
+	}
 	switch reason := authz.ReasonOf(err); {
 	case errors.Is(err, errDistrust): // it answered
 		breaker.succeeded()

@@ -15,6 +15,9 @@ type Stats struct {
 	Missing    atomic.Int64 // reads of a secret that was minted here and is not there
 	Invalid    atomic.Int64 // reads of a record that cannot be used
 	Refused    atomic.Int64 // look-ups of unknown tokens that were not made
+
+	UsesWritten atomic.Int64 // uses of secrets that the store was told of
+	UsesDropped atomic.Int64 // those that it will not be told of
 }
 
 // Len is how many secrets are kept.

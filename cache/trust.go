@@ -50,8 +50,8 @@ type trust struct {
 // errReplaced says that the store is not the one that it was.
 var errReplaced = errors.New("the store's epoch is not the one this process first saw: the store was emptied or replaced")
 
-// errDistrust marks a store that answers, and whose nil proves nothing.
-var errDistrust = errors.New("the store's word that it has no such secret is not taken")
+// errDistrust marks a store that answers, and whose answer proves nothing.
+var errDistrust = errors.New("the store's word is not taken")
 
 // look reads the epoch. It returns what it makes of it, and not what another
 // look, which may have begun earlier, makes of it meanwhile. What was read

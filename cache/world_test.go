@@ -149,6 +149,7 @@ type bubble struct {
 	delay atomic.Int64 // nanoseconds that each takes
 	fails atomic.Bool  // each is answered with an error
 	down  atomic.Bool  // likewise every other command
+	stuck atomic.Bool  // no command is answered
 	busy  atomic.Int64 // GETs under way
 	peak  atomic.Int64 // the most of them there ever were
 }
@@ -178,6 +179,9 @@ func inBubble(t *testing.T, test func(t *testing.T, b *bubble)) {
 
 // meet is what befalls a command before the server carries it out.
 func (b *bubble) meet(peer *server.Peer, command string, _ ...string) bool {
+	if b.stuck.Load() {
+		time.Sleep(time.Hour)
+	}
 	switch {
 	case command != "GET" && b.down.Load():
 		return refuse(peer)

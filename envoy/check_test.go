@@ -205,3 +205,31 @@ func TestFilterAnnounced(t *testing.T) {
 		}
 	}
 }
+
+// TestAskWhole covers what the upstream is asked for where data must go.
+func TestAskWhole(t *testing.T) {
+	w := newWorld(t)
+	w.add(t, "cancel", w.draft(t, "cancelOrder"))
+	gate := dial(t, w.serve(t))
+	tests := []struct {
+		secret, request string
+		encoding        string
+		removed         []string
+	}{
+		{"label", "GET /api/3/orders/PP1/label", "identity", []string{"authorization", "range", "if-range", "if-match", "if-none-match", "if-modified-since", "if-unmodified-since"}},
+		{"cancel", "DELETE /api/3/orders/PP1", "identity", []string{"authorization", "range", "if-range"}},
+		{"both", "GET /api/3/orders/PP1/label", "", []string{"authorization"}},
+		{"legacy", "GET /api/3/orders/PP1/label", "", []string{"authorization"}},
+	}
+	for _, tt := range tests {
+		c := newCase(t, []string{tt.secret, "Bearer {" + tt.secret + "}", "127.0.0.1", tt.request, "200 granted", ""}, w)
+		r := c.checkRequest(false)
+		r.Attributes.ContextExtensions = map[string]string{"postern-filter": "v1"}
+		response, err := gate.Check(t.Context(), r)
+		must(t, err)
+		ok := response.GetOkResponse()
+		if got := headers(ok.GetHeaders())["accept-encoding"]; got != tt.encoding || !slices.Equal(ok.GetHeadersToRemove(), tt.removed) {
+			t.Errorf("%s with %s: accept-encoding %q, less %q, want %q, less %q", tt.request, tt.secret, got, ok.GetHeadersToRemove(), tt.encoding, tt.removed)
+		}
+	}
+}

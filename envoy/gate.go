@@ -22,21 +22,26 @@ type Options struct {
 
 	// ForwardSecret lets the credential go on to the upstream.
 	ForwardSecret bool
+
+	Filter FilterOptions // its Log is that of the gate
 }
 
 // Gate answers Envoy's external authorization checks. It is safe for
 // concurrent use.
 type Gate struct {
 	authv3.UnimplementedAuthorizationServer
-	Stats Stats
+	Stats  Stats
+	Filter *Filter // of the answers to requests that the gate allowed
 
 	o      Options
+	begun  time.Time
 	logged rate.Sometimes // a secret in trouble comes with every request of its owner
 }
 
 // NewGate is a gate that works with o.
 func NewGate(o Options) *Gate {
-	return &Gate{o: o, logged: rate.Sometimes{First: 10, Interval: time.Second}}
+	o.Filter.Log = o.Log
+	return &Gate{Filter: NewFilter(o.Filter), o: o, begun: time.Now(), logged: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
 // Check decides on one request. It always answers: what goes wrong is a
@@ -72,7 +77,13 @@ func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verd
 		v.Reason, v.SecretID = g.explain(err), lookup.ID()
 		return v
 	}
-	return secret.Authorize(g.o.Catalog(), in.Request, time.Now())
+	now := time.Now()
+	v = secret.Authorize(g.o.Catalog(), in.Request, now)
+	if v.Reason.Decision() == authz.Allow && g.revived(secret, now) {
+		v.Reason = g.explain(fmt.Errorf("secret %s: %w: %w", secret.ID, authz.Internal, errClock))
+	}
+	g.o.Secrets.Used(secret, v, now)
+	return v
 }
 
 // explain logs what an operator must know of an error, and is its reason.

@@ -23,7 +23,7 @@ func (w *world) check(path, token string) *authv3.CheckRequest {
 // good, whatever was asked for.
 func TestAlikeBodies(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	var first *authv3.CheckResponse
 	for name, token := range map[string]string{
 		"deleted": w.tokens["deleted"], "expired": w.tokens["expired"], "mistyped": w.tokens["mistyped"],
@@ -58,7 +58,7 @@ func alike(t *testing.T) int {
 // whether two times differ: beyond 4.5 they do.
 func TestAlikeTimes(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	n := alike(t)
 	kinds := [2]*authv3.CheckRequest{w.check("/api/3/merchant", w.tokens["deleted"]), w.check("/api/3/merchant", w.tokens["expired"])}
 	measure := func(planted time.Duration) float64 {

@@ -50,7 +50,7 @@ func (w *world) costly() map[string]*authv3.CheckRequest {
 // twice the memory of a normal one.
 func TestCostOfHostility(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	cost := func(r *authv3.CheckRequest) (time.Duration, uint64) {
 		const times = 40
 		var took []time.Duration
@@ -87,7 +87,7 @@ func TestCostOfHostility(t *testing.T) {
 // TestMistypedCostsNoRead counts what Redis was asked for.
 func TestMistypedCostsNoRead(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	commands := func() int {
 		total := 0
 		for line := range strings.Lines(w.redis.Do("INFO", "commandstats").(string)) {

@@ -41,7 +41,7 @@ func flood(t *testing.T, w *world, gate *envoy.Gate, sent *atomic.Int64) (stop f
 // fifth.
 func TestFlood(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	var sent atomic.Int64
 	window := func() time.Duration {
 		var took []time.Duration

@@ -156,7 +156,7 @@ func TestEnvoyGuards(t *testing.T) {
 	upstream, eye := newRawRecorder(t), &watch{}
 	gate := w.serveWatched(t, eye)
 	faults := func(t *testing.T, bootstrap, name string) []string {
-		proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Bootstrap: []byte(bootstrap)})
+		proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Edit: func(string) string { return bootstrap }})
 		must(t, err)
 		defer proxy.Stop()
 		s := rows[name].send(proxy.Listen)

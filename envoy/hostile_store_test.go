@@ -118,7 +118,7 @@ func TestHostileStore(t *testing.T) {
 	other := w.draft(t, "getMerchant")
 	other.Merchant = "m-2"
 	w.add(t, "other", other)
-	before := w.rulings(t, w.gate(t))
+	before := w.rulings(t, w.newGate(t))
 	sources := map[string]string{"the epoch": "postern:epoch"}
 	for _, name := range []string{"legacy", "other", "deleted", "expired", "imported", "both"} {
 		sources["the record of "+name] = "postern:secret:" + w.idOf(t, name)
@@ -149,7 +149,7 @@ func TestHostileStore(t *testing.T) {
 			}
 		}
 	}
-	if after := w.rulings(t, w.gate(t)); fmt.Sprint(after) != fmt.Sprint(before) {
+	if after := w.rulings(t, w.newGate(t)); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("control: after all attacks, undone, a gate answers otherwise than before")
 	}
 	if done < 300 {

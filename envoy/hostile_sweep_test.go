@@ -79,7 +79,7 @@ var sweepSecrets = []string{"office", "orders", "search", "documents", "returns"
 // It ends when that is enough.
 func (w *world) sweep(t *testing.T, rewrite func(string) string, enough int, methods ...string) (allowed, hijacked int, first string) {
 	t.Helper()
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	j := newJudge(w.catalog)
 	for _, name := range sweepSecrets {
 		for _, method := range methods {

@@ -47,7 +47,7 @@ func checkAllow(t *testing.T, r row, response *authv3.CheckResponse) {
 	t.Helper()
 	ok := response.GetOkResponse()
 	set := headers(ok.GetHeaders())
-	if set["x-merchant-id"] != "m-1" || len(set["x-api-secret-id"]) != 32 || !slices.Equal(ok.GetHeadersToRemove(), []string{"authorization"}) {
+	if set["x-merchant-id"] != "m-1" || len(set["x-api-secret-id"]) != 32 || !slices.Contains(ok.GetHeadersToRemove(), "authorization") {
 		t.Errorf("%s: %s: upstream gets %v less %v, want the two ids, and no authorization", r.class, r.name, set, ok.GetHeadersToRemove())
 	}
 	for _, o := range ok.GetHeaders() {

@@ -61,14 +61,14 @@ func (w *watch) take() []checked {
 // serveWatched serves a gate of the world whose every check is watched.
 func (w *world) serveWatched(t *testing.T, eye *watch) string {
 	t.Helper()
-	server, states := envoy.NewServer(w.gate(t), grpc.UnaryInterceptor(eye.intercept))
+	server, states := envoy.NewServer(w.newGate(t), grpc.UnaryInterceptor(eye.intercept))
 	envoy.SetServing(states, true)
 	return listen(t, server)
 }
 
-// gate is a gate of the world that follows no log, and keeps what it has read
+// newGate is a gate of the world that follows no log, and keeps what it has read
 // for an hour.
-func (w *world) gate(t *testing.T) *envoy.Gate {
+func (w *world) newGate(t *testing.T) *envoy.Gate {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second, LagLimit: time.Hour})
 	secrets.Look(t.Context())
@@ -106,7 +106,7 @@ func startEnvoy(t *testing.T, way, gate, upstream string) *envoyproc.Process {
 		}
 		bootstrap = []byte(text)
 	}
-	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Bootstrap: bootstrap})
+	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Edit: func(string) string { return string(bootstrap) }})
 	must(t, err)
 	t.Cleanup(func() { proxy.Stop() })
 	return proxy

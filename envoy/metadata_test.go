@@ -15,7 +15,7 @@ import (
 // TestMetadata demands what a verdict tells Envoy, and nothing that is empty.
 func TestMetadata(t *testing.T) {
 	w := newWorld(t)
-	gate := w.gate(t)
+	gate := w.newGate(t)
 	for _, tt := range []struct {
 		name, token, path string
 		want              map[string]string

@@ -48,10 +48,31 @@ func allow(v authz.Verdict, forwardSecret bool) *authv3.CheckResponse {
 	if !forwardSecret {
 		ok.HeadersToRemove = []string{"authorization"}
 	}
+	if len(v.Remove) > 0 {
+		askWhole(ok, v)
+	}
 	return &authv3.CheckResponse{
 		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
 	}
+}
+
+// askWhole makes the upstream answer with all of the body, as it is: of a part,
+// a packed one or a "not modified", nothing can be removed. The preconditions
+// of a request that changes something stay: they guard against lost updates,
+// and their failure (412) tells no more than any error.
+func askWhole(ok *authv3.OkHttpResponse, v authz.Verdict) {
+	ok.Headers = append(ok.Headers, header("accept-encoding", "identity"))
+	ok.HeadersToRemove = append(ok.HeadersToRemove, "range", "if-range")
+	if safe(v) {
+		ok.HeadersToRemove = append(ok.HeadersToRemove, "if-match", "if-none-match", "if-modified-since", "if-unmodified-since")
+	}
+}
+
+// safe reports whether a request that was allowed changes nothing (RFC 9110
+// section 9.2.1). All its endpoints have its method.
+func safe(v authz.Verdict) bool {
+	return len(v.Endpoints) > 0 && (v.Endpoints[0].Method == http.MethodGet || v.Endpoints[0].Method == http.MethodHead)
 }
 
 // unauthenticated challenges as RFC 6750 section 3 says. All secrets that are
@@ -110,11 +131,19 @@ func dynamicMetadata(v authz.Verdict) *structpb.Struct {
 	set("endpoint", strings.Join(v.Permissions(), " "))
 	if v.Reason.Decision() == authz.Allow && len(v.Remove) > 0 {
 		set("filter", "required")
-		paths := make([]*structpb.Value, len(v.Remove))
-		for i, path := range v.Remove {
-			paths[i] = structpb.NewStringValue(path)
+		fields["filter_paths"] = textList(v.Remove)
+		if len(v.Media) > 0 {
+			fields["filter_media"] = textList(v.Media)
 		}
-		fields["filter_paths"] = structpb.NewListValue(&structpb.ListValue{Values: paths})
+		set("filter_safe", map[bool]string{true: "yes", false: "no"}[safe(v)])
 	}
 	return &structpb.Struct{Fields: fields}
+}
+
+func textList(texts []string) *structpb.Value {
+	values := make([]*structpb.Value, len(texts))
+	for i, text := range texts {
+		values[i] = structpb.NewStringValue(text)
+	}
+	return structpb.NewListValue(&structpb.ListValue{Values: values})
 }

@@ -1,11 +1,13 @@
-// Package envoy is all that speaks to Envoy: the external authorization
-// service, and envoy.yaml, the bootstrap that must agree with it.
+// Package envoy is all that speaks to Envoy: the external authorization and
+// external processing services, and envoy.yaml, the bootstrap that must agree
+// with them.
 package envoy
 
 import (
 	"time"
 
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
@@ -13,8 +15,8 @@ import (
 	"google.golang.org/grpc/reflection"
 )
 
-// NewServer is a gRPC server with the gate, health and reflection on it.
-// Health is NOT_SERVING until the caller says otherwise. further are options
+// NewServer is a gRPC server with the gate and its filter, health and reflection
+// on it. Health is NOT_SERVING until the caller says otherwise. further are options
 // such as credentials.
 func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Server) {
 	options := append([]grpc.ServerOption{
@@ -22,8 +24,8 @@ func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Ser
 		// WINDOW_UPDATE to measure a bandwidth that never matters.
 		grpc.InitialWindowSize(1 << 20),
 		grpc.InitialConnWindowSize(16 << 20),
-		// A check is a few hundred bytes. A path of 60 KiB fits.
-		grpc.MaxRecvMsgSize(512 << 10),
+		// A check is a few hundred bytes, a piece of a body as large as Envoy's buffer: 32 KiB in envoy.yaml, 1 MiB by default.
+		grpc.MaxRecvMsgSize(2 << 20),
 		grpc.MaxHeaderListSize(64 << 10),
 		grpc.ConnectionTimeout(5 * time.Second),
 		// Envoy may ping idle connections. grpc-go's default hangs up on it.
@@ -34,6 +36,7 @@ func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Ser
 	states := health.NewServer()
 	SetServing(states, false)
 	authv3.RegisterAuthorizationServer(server, g)
+	procv3.RegisterExternalProcessorServer(server, g.Filter)
 	healthv1.RegisterHealthServer(server, states)
 	reflection.Register(server)
 	return server, states
@@ -47,4 +50,5 @@ func SetServing(states *health.Server, serving bool) {
 	}
 	states.SetServingStatus("", state)
 	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, state)
+	states.SetServingStatus(procv3.ExternalProcessor_ServiceDesc.ServiceName, state)
 }

@@ -1,12 +1,15 @@
 package envoy_test
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,6 +34,12 @@ type world struct {
 	tokens  map[string]string
 	secrets map[authz.Digest]*authz.Secret // what the store holds, by digest
 	redis   *storetest.Server
+
+	protocols *http.Protocols // of ask; nil: HTTP/1.1
+
+	filter envoy.FilterOptions           // of gates that serve from now on
+	gate   *envoy.Gate                   // that serves, after serve
+	next   atomic.Pointer[authz.Catalog] // what catalog was replaced with while it serves, or nil
 }
 
 // drafts are the secrets with grants as the catalog has them.
@@ -43,14 +52,12 @@ var drafts = map[string][]string{
 	"returns":   {"getReturn+shipping_price"},
 	"both":      {"getReturn+shipping_price", "getOrderLabel+shipping_price"},
 	"label":     {"getOrderLabel"},
+	"cancel":    {"cancelOrder"},
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
-	data, err := os.ReadFile("../deploy/catalog.yaml")
-	must(t, err)
-	catalog, err := openapi.Load(data)
-	must(t, err)
+	catalog := exampleCatalog(t)
 	keys, err := authz.NewKeyring("pt_")
 	must(t, err)
 	server := storetest.Redis(t)
@@ -68,7 +75,22 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) draft(t *testing.T, permissions ...string) authz.Secret {
+// exampleCatalog is the example catalog with texts replaced, in turn.
+func exampleCatalog(t testing.TB, edits ...string) *authz.Catalog {
+	t.Helper()
+	data, err := os.ReadFile("../deploy/catalog.yaml")
+	must(t, err)
+	for i := 0; i < len(edits); i += 2 {
+		if strings.Count(string(data), edits[i]) != 1 {
+			t.Fatalf("the catalog holds %q %d times: want it once", edits[i], strings.Count(string(data), edits[i]))
+		}
+	}
+	catalog, err := openapi.Load([]byte(strings.NewReplacer(edits...).Replace(string(data))))
+	must(t, err)
+	return catalog
+}
+
+func (w *world) draft(t testing.TB, permissions ...string) authz.Secret {
 	t.Helper()
 	d := authz.Draft{Merchant: "m-1", Description: "for a test"}
 	for _, p := range permissions {
@@ -79,7 +101,7 @@ func (w *world) draft(t *testing.T, permissions ...string) authz.Secret {
 	return secret
 }
 
-func (w *world) add(t *testing.T, name string, secret authz.Secret) *authz.Secret {
+func (w *world) add(t testing.TB, name string, secret authz.Secret) *authz.Secret {
 	t.Helper()
 	token, stored, err := w.store.Create(t.Context(), secret)
 	must(t, err)
@@ -87,7 +109,7 @@ func (w *world) add(t *testing.T, name string, secret authz.Secret) *authz.Secre
 	return stored
 }
 
-func (w *world) keep(t *testing.T, name string, token authz.Token, s *authz.Secret) {
+func (w *world) keep(t testing.TB, name string, token authz.Token, s *authz.Secret) {
 	t.Helper()
 	lookup, reason := w.keys.Lookup(token)
 	if reason != authz.Undecided {
@@ -97,7 +119,7 @@ func (w *world) keep(t *testing.T, name string, token authz.Token, s *authz.Secr
 }
 
 // addOthers adds the secrets that are not plain drafts.
-func (w *world) addOthers(t *testing.T) {
+func (w *world) addOthers(t testing.TB) {
 	t.Helper()
 	token, legacy, err := w.store.CreateLegacy(t.Context(), authz.Secret{Merchant: "m-1", Unrestricted: true, CreatedAt: time.Now()})
 	must(t, err)
@@ -124,7 +146,7 @@ func (w *world) addOthers(t *testing.T) {
 	w.addGone(t)
 }
 
-func (w *world) addImported(t *testing.T) {
+func (w *world) addImported(t testing.TB) {
 	t.Helper()
 	stored, err := w.store.Import(t.Context(), w.draft(t, "getMerchant"), sha256.Sum256([]byte(importedToken)))
 	must(t, err)
@@ -133,7 +155,7 @@ func (w *world) addImported(t *testing.T) {
 }
 
 // addGone adds the tokens that no live record stands behind.
-func (w *world) addGone(t *testing.T) {
+func (w *world) addGone(t testing.TB) {
 	t.Helper()
 	for digest, s := range w.secrets {
 		if w.idOf(t, "deleted") == s.ID {
@@ -148,7 +170,7 @@ func (w *world) addGone(t *testing.T) {
 	w.tokens["mistyped"] = swapCase(w.tokens["office"])
 }
 
-func (w *world) idOf(t *testing.T, name string) string {
+func (w *world) idOf(t testing.TB, name string) string {
 	t.Helper()
 	token, _ := authz.ParseToken(w.tokens[name])
 	lookup, reason := w.keys.Lookup(token)
@@ -165,7 +187,7 @@ func swapCase(token string) string {
 }
 
 // fill puts tokens in the place of {name}.
-func (w *world) fill(t *testing.T, text string) string {
+func (w *world) fill(t testing.TB, text string) string {
 	t.Helper()
 	for name, token := range w.tokens {
 		text = strings.ReplaceAll(text, "{"+name+"}", token)
@@ -177,19 +199,21 @@ func (w *world) fill(t *testing.T, text string) string {
 }
 
 // serve serves a gate of the world on a unix socket, and returns its address.
-func (w *world) serve(t *testing.T) string {
+func (w *world) serve(t testing.TB) string {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second})
-	secrets.Look(t.Context())
-	gate := envoy.NewGate(envoy.Options{
-		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
+	for !secrets.Trusted() { // a look takes half a second at most: on a busy machine it may need another
+		secrets.Look(t.Context())
+	}
+	w.gate = envoy.NewGate(envoy.Options{
+		Secrets: secrets, Catalog: func() *authz.Catalog { return cmp.Or(w.next.Load(), w.catalog) }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
 	})
-	server, states := envoy.NewServer(gate)
+	server, states := envoy.NewServer(w.gate)
 	envoy.SetServing(states, true)
 	return listen(t, server)
 }
 
-func listen(t *testing.T, server *grpc.Server) string {
+func listen(t testing.TB, server *grpc.Server) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "gate") // t.TempDir() may be too long for a socket
 	must(t, err)
@@ -202,7 +226,7 @@ func listen(t *testing.T, server *grpc.Server) string {
 	return "unix:" + path
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

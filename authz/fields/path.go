@@ -1,4 +1,5 @@
-// Package fields speaks of data inside a JSON body by JSONPath (RFC 9535).
+// Package fields speaks of data inside a JSON body by JSONPath (RFC 9535), and
+// removes it. It does no I/O.
 package fields
 
 import (

@@ -22,6 +22,7 @@ type document struct {
 	read       map[*yaml.Node]bool           // those of them that stand where they belong
 	parameters map[*yaml.Node]parameter      // read so far
 	items      map[*yaml.Node]int            // path items read so far, and the lines of their paths
+	nodes      map[string]*yaml.Node         // operations read so far, by method and path
 }
 
 // newDocument checks the whole tree, the parts that nothing else reads too. It
@@ -32,6 +33,7 @@ func newDocument(root *yaml.Node) (*document, *authz.Problem) {
 		read:       map[*yaml.Node]bool{},
 		parameters: map[*yaml.Node]parameter{},
 		items:      map[*yaml.Node]int{},
+		nodes:      map[string]*yaml.Node{},
 	}
 	d.root = d.expand(root, 0, false)
 	if d.copies > maxCopies {

@@ -150,9 +150,10 @@ func (d *document) operation(e endpoint, key, n *yaml.Node) (authz.Operation, bo
 	}
 	op := authz.Operation{
 		ID: typed.OperationID, Label: typed.Summary, Method: e.method, Path: e.prefix + e.path, Line: key.Line,
-		Chars: d.chars(n, e.chars),
+		Chars: d.chars(n, e.chars), Media: d.media(n),
 	}
 	d.extend(&op, n)
+	d.nodes[op.Method+" "+op.Path] = n
 	return op, ok
 }
 

@@ -36,6 +36,22 @@ func (d *document) resolve(n *yaml.Node, what string) *yaml.Node {
 	return nil
 }
 
+// follow is resolve for what the catalog can do without: it reports nothing,
+// and returns nil where there is no object.
+func (d *document) follow(n *yaml.Node) *yaml.Node {
+	for range maxRefs {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return nil
+		}
+		key, ref := d.field(n, "$ref")
+		if key == nil {
+			return n
+		}
+		n = d.find(ref.Value)
+	}
+	return nil
+}
+
 var unescapeStep = strings.NewReplacer("~1", "/", "~0", "~")
 
 // find follows a JSON pointer in a fragment (RFC 6901 section 6) and returns

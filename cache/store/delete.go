@@ -47,6 +47,7 @@ func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, 
 			return Deletion{}, fmt.Errorf("take secret %s off the list: %w", id, unavailable(err))
 		}
 	}
+	s.client.Del(ctx, usageKey(id)) // for tidiness: what stays, or is written late, ends by itself
 	return Deletion{[]*authz.Secret{authz.NewSecret(tombstone)}, at}, nil
 }
 

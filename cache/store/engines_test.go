@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ var engines = []struct {
 
 // behaviours hold on every engine. Each begins with an empty store.
 var behaviours = slices.Concat(createBehaviours, legacyBehaviours, importBehaviours, deleteBehaviours,
-	epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours, logBehaviours, fleetBehaviours, masterBehaviours)
+	epochBehaviours, merchantBehaviours, keyBehaviours, recordBehaviours, logBehaviours, fleetBehaviours, masterBehaviours, usageBehaviours)
 
 type behaviour struct {
 	name  string
@@ -100,8 +101,19 @@ func (w *world) other(keys *authz.Keyring) *world {
 
 func (w *world) DialHook(next redis.DialHook) redis.DialHook { return next }
 
+// ProcessPipelineHook has the act act on a pipeline as on its first command.
 func (w *world) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		act := w.act.Load()
+		if act == nil || len(cmds) == 0 {
+			return next(ctx, cmds)
+		}
+		err := (*act)(cmds[0], func() error { return next(ctx, cmds) })
+		for _, cmd := range cmds {
+			cmd.SetErr(cmp.Or(cmd.Err(), err))
+		}
+		return err
+	}
 }
 
 func (w *world) ProcessHook(next redis.ProcessHook) redis.ProcessHook {

@@ -60,13 +60,16 @@ func (s *Store) epoch(ctx context.Context, keys *authz.Keyring) (epoch, keyID st
 	return r.Epoch, keyID, nil
 }
 
-// begin makes sure that the store has an epoch which the keyring verifies. It
-// comes before every write.
+// begin makes sure that the store has an epoch which the keyring verifies, and
+// a log. It comes before every write.
 func (s *Store) begin(ctx context.Context) error {
 	keys := s.Keyring()
 	epoch, _, err := s.epoch(ctx, keys)
-	if err != nil || epoch != "" {
+	switch {
+	case err != nil:
 		return err
+	case epoch != "":
+		return s.beginLog(ctx)
 	}
 	if err := s.checkFleet(ctx); err != nil {
 		return err
@@ -82,6 +85,16 @@ func (s *Store) begin(ctx context.Context) error {
 		return fmt.Errorf("begin the store: %w", unavailable(err))
 	}
 	return s.Verifies(ctx, keys) // another first write may have won
+}
+
+// beginLog begins the log where there is none, as after someone deleted it:
+// that proves nothing to those who follow it.
+func (s *Store) beginLog(ctx context.Context) error {
+	head, err := s.LogHead(ctx)
+	if err == nil && head == (Entry{}) {
+		_, err = s.announce(ctx, "", 0)
+	}
+	return err
 }
 
 // checkFleet refuses to take a store without an epoch for a new one while

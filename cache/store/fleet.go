@@ -21,12 +21,18 @@ type Report struct {
 	Name    string `json:"name"`    // of the process, unique
 	Catalog string `json:"catalog"` // hash
 	Applied string `json:"applied"` // the Position up to which it has applied the log
-	Skipped string `json:"skipped"` // that up to which it has not seen all of it, and may use a secret as it was; "" where it has seen all
+	Skipped string `json:"skipped"` // that up to which it may not have seen all of it, and use a secret as it was; "" where it has seen all
 	Epoch   string `json:"epoch"`   // of the store, as it first saw it
 
 	// Bound is how long after its last report it may still use a secret as it
 	// was: after that it has stopped, whatever has become of it.
 	Bound time.Duration `json:"bound"`
+
+	// Unwritten is how long before the report the oldest use of a secret may
+	// have been that the sidecar has not written; 0 where it does not say. Lost
+	// is how long before it the last use was that it will not write; 0: none.
+	Unwritten time.Duration `json:"unwritten"`
+	Lost      time.Duration `json:"lost,omitempty"`
 
 	// RunID is that of the master whose log Applied is a place in; "" takes it
 	// for a place in any.
@@ -43,8 +49,13 @@ type Sidecar struct {
 // before the last report, by Redis's clock.
 func (s Sidecar) StoppedBy() time.Time { return s.Seen.Add(s.Bound) }
 
-// hasApplied reports whether the sidecar has applied the log's entry at p.
-func (s Sidecar) hasApplied(p Position) bool {
+// hasApplied reports whether the sidecar has applied the log's entry at p, in
+// the store of an epoch. One that knows another store, or none, may speak of
+// another log.
+func (s Sidecar) hasApplied(p Position, epoch string) bool {
+	if s.Epoch != epoch {
+		return false
+	}
 	at, err := parsePosition(s.Applied)
 	if err != nil || at.Before(p) {
 		return false
@@ -60,9 +71,10 @@ redis.call('HSET', KEYS[1], ARGV[1], now[1] .. string.format('%06d', now[2]) .. 
 return now[1] .. string.format('%06d', now[2])`)
 
 // Report stores a sidecar's report on the master that keeps the log, and says
-// what that master is. Where it has replicas, or fenced demands one, a replica
-// must take the report too: a master that was cut off answers readily and
-// knows nothing. ErrUnfollowed tells that none did.
+// what that master is, also where it does not take the report; its RunID is ""
+// where it does not answer. Where it has replicas, or fenced demands one, a
+// replica must take the report too: a master that was cut off answers readily
+// and knows nothing. ErrUnfollowed tells that none did.
 func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, err error) {
 	err = s.pinned(ctx, fleetKey, func(c *redis.Conn) error {
 		if m, err = inspect(ctx, c); err != nil {
@@ -126,6 +138,10 @@ const look = 5 * time.Millisecond
 // AwaitApplied waits until every sidecar has applied the log up to p, or ctx
 // ends. It returns those that have and those that have not.
 func (s *Store) AwaitApplied(ctx context.Context, p Position) (applied, late []Sidecar, err error) {
+	epoch, err := s.Epoch(context.WithoutCancel(ctx))
+	if err != nil {
+		return nil, nil, err
+	}
 	for {
 		fleet, _, err := s.Fleet(context.WithoutCancel(ctx))
 		if err != nil {
@@ -133,7 +149,7 @@ func (s *Store) AwaitApplied(ctx context.Context, p Position) (applied, late []S
 		}
 		applied, late = nil, nil
 		for _, sidecar := range fleet {
-			if sidecar.hasApplied(p) {
+			if sidecar.hasApplied(p, epoch) {
 				applied = append(applied, sidecar)
 			} else {
 				late = append(late, sidecar)

@@ -133,19 +133,22 @@ func awaits(t *testing.T, w *world) {
 		}
 	}
 	wait("no sidecar", nil, nil)
-	w.reports("early", "", Position{})
-	w.reports("exact", "", deletion.Announced)
-	w.reports("ahead", "", Position{deletion.Announced.millis + 1, 0})
+	epoch := w.epochOf()
+	w.reports("early", epoch, Position{})
+	w.reports("exact", epoch, deletion.Announced)
+	w.reports("ahead", epoch, Position{deletion.Announced.millis + 1, 0})
+	w.reports("of another store", "other", Position{deletion.Announced.millis + 1, 0})
 	if _, err := w.Report(t.Context(), Report{Name: "new", Bound: time.Hour}, false); err != nil {
 		t.Fatal(err)
 	}
-	wait("two are behind", []string{"ahead", "exact"}, []string{"early", "new"})
-	w.reports("new", "", deletion.Announced)
+	wait("two are behind", []string{"ahead", "exact"}, []string{"early", "new", "of another store"})
+	w.reports("new", epoch, deletion.Announced)
+	w.reports("of another store", epoch, deletion.Announced)
 	time.AfterFunc(10*time.Millisecond, func() { _ = w.Leave(context.Background(), "early") }) // the wait tells
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
-	if applied, late, err := w.AwaitApplied(ctx, deletion.Announced); err != nil || len(applied) != 3 || len(late) != 0 {
-		t.Errorf("AwaitApplied while the last one leaves = %v, %v, %v, want three that have", applied, late, err)
+	if applied, late, err := w.AwaitApplied(ctx, deletion.Announced); err != nil || len(applied) != 4 || len(late) != 0 {
+		t.Errorf("AwaitApplied while the last one leaves = %v, %v, %v, want four that have", applied, late, err)
 	}
 }
 

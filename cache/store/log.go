@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -48,6 +49,17 @@ func parsePosition(id string) (Position, error) {
 // String is the stream id.
 func (p Position) String() string { return fmt.Sprintf("%d-%d", p.millis, p.count) }
 
+// Previous is the last place before p.
+func (p Position) Previous() Position {
+	switch {
+	case p.count > 0:
+		return Position{p.millis, p.count - 1}
+	case p.millis > 0:
+		return Position{p.millis - 1, math.MaxUint64}
+	}
+	return p
+}
+
 // Before reports whether p comes before q.
 func (p Position) Before(q Position) bool {
 	return p.millis < q.millis || p.millis == q.millis && p.count < q.count
@@ -59,6 +71,10 @@ type Entry struct {
 	Position Position
 	Sequence int64
 	Secret   string // id
+
+	// Trimmed tells of LogHead's entry that it is not in the log any more, and
+	// so that only its Position is known.
+	Trimmed bool
 }
 
 func parseEntry(m redis.XMessage) (Entry, error) {
@@ -109,14 +125,32 @@ func (s *Store) ReadLog(ctx context.Context, after Position, block time.Duration
 	return entries, nil
 }
 
-// LogHead reads the newest entry of the log: the zero Entry where it is empty.
+// LogHead reads the newest entry that the log ever had: the zero Entry where
+// there is no log.
 func (s *Store) LogHead(ctx context.Context) (Entry, error) {
 	messages, err := s.client.XRevRangeN(ctx, logKey, "+", "-", 1).Result()
+	switch {
+	case err != nil:
+		return Entry{}, fmt.Errorf("read the log's head: %w: %w", authz.StoreUnavailable, err)
+	case len(messages) == 0:
+		return s.trimmedHead(ctx)
+	}
+	return parseEntry(messages[0])
+}
+
+// trimmedHead is the head of a log without entries: a stream knows the id of
+// the last one it had.
+func (s *Store) trimmedHead(ctx context.Context) (Entry, error) {
+	stream, err := s.client.XInfoStream(ctx, logKey).Result()
+	switch {
+	case redis.HasErrorPrefix(err, "no such key"):
+		return Entry{}, nil
+	case err != nil:
+		return Entry{}, fmt.Errorf("read the log's head: %w: %w", authz.StoreUnavailable, err)
+	}
+	at, err := parsePosition(stream.LastGeneratedID)
 	if err != nil {
 		return Entry{}, fmt.Errorf("read the log's head: %w: %w", authz.StoreUnavailable, err)
 	}
-	if len(messages) == 0 {
-		return Entry{}, nil
-	}
-	return parseEntry(messages[0])
+	return Entry{Position: at, Trimmed: true}, nil
 }

@@ -15,6 +15,7 @@ import (
 
 var logBehaviours = []behaviour{
 	{"the log numbers its entries", logs},
+	{"a log without entries knows its last one", logsTrimmed},
 	{"the log numbers entries of many writers", logsAtOnce},
 	{"a read of the log waits for an entry", logsWhileRead},
 	{"a deletion is announced when its tombstone stands", logsInOrder},
@@ -53,7 +54,7 @@ func logs(t *testing.T, w *world) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want = append(want, Entry{at, int64(i + 1), id})
+		want = append(want, Entry{Position: at, Sequence: int64(i + 1), Secret: id})
 	}
 	if got := w.log(Position{}); !slices.Equal(got, want) || w.head() != want[2] {
 		t.Errorf("the log = %v, its head %v, want %v", got, w.head(), want)
@@ -63,6 +64,33 @@ func logs(t *testing.T, w *world) {
 	}
 	if got := w.log(want[2].Position); len(got) != 0 {
 		t.Errorf("the log after its last entry = %v, want none", got)
+	}
+}
+
+func logsTrimmed(t *testing.T, w *world) {
+	at, err := w.announce(t.Context(), "a", AllReplicas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.client.XTrimMaxLen(t.Context(), logKey, 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := w.head(), (Entry{Position: at, Trimmed: true}); got != want || len(w.log(Position{})) != 0 {
+		t.Errorf("LogHead of a trimmed log = %+v, want %+v", got, want)
+	}
+	if err := w.client.Del(t.Context(), logKey).Err(); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.head(); got != (Entry{}) {
+		t.Errorf("LogHead of a log that was deleted = %+v, want none", got)
+	}
+}
+
+func TestPrevious(t *testing.T) {
+	for at, want := range map[Position]Position{{5, 2}: {5, 1}, {5, 0}: {4, math.MaxUint64}, {}: {}} {
+		if got := at.Previous(); got != want || want.Before(at) != (at != Position{}) {
+			t.Errorf("%v.Previous() = %v, want %v", at, got, want)
+		}
 	}
 }
 
@@ -102,7 +130,7 @@ func logsWhileRead(t *testing.T, w *world) {
 	}()
 	begun = time.Now()
 	at, err := w.announce(t.Context(), "a", AllReplicas)
-	if got := <-read; err != nil || !slices.Equal(got, []Entry{{at, 1, "a"}}) || time.Since(begun) > patient/4 {
+	if got := <-read; err != nil || !slices.Equal(got, []Entry{{Position: at, Sequence: 1, Secret: "a"}}) || time.Since(begun) > patient/4 {
 		t.Errorf("ReadLog = %v after %v, want what was announced (%v, %v) at once", got, time.Since(begun), at, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -19,8 +20,14 @@ var ErrUnfollowed = errors.New("too few replicas have the write")
 // Master is what a master says of itself.
 type Master struct {
 	RunID    string // of the process: another one after a restart or a failover
-	Replicas int    // that follow it
+	Replicas int    // that are connected
+	Followed bool   // one of them has said so a moment ago
 	Unsafe   []string
+
+	// Strict tells that what it has counts for nothing while no replica
+	// follows it: its min-replicas-to-write says so, or it is itself a replica
+	// whose master is away.
+	Strict bool
 }
 
 // master is a client of the master that keeps a key.
@@ -109,15 +116,31 @@ func inspect(ctx context.Context, c *redis.Conn) (Master, error) {
 		name, value, _ := strings.Cut(line, ":")
 		info[name] = value
 	}
-	m := Master{RunID: info["run_id"]}
+	return readInfo(info), nil
+}
+
+// readInfo reads INFO. min_slaves_good_slaves is there where
+// min-replicas-to-write is set, and slave0 and so on for each replica.
+func readInfo(info map[string]string) Master {
+	_, strict := info["min_slaves_good_slaves"]
+	m := Master{RunID: info["run_id"], Strict: strict || info["master_link_status"] == "down"}
 	m.Replicas, _ = strconv.Atoi(info["connected_slaves"])
+	for i := range m.Replicas {
+		replica := strings.Split(info[fmt.Sprint("slave", i)], ",")
+		heard := slices.Contains(replica, "lag=0") || slices.Contains(replica, "lag=1") // seconds ago
+		m.Followed = m.Followed || heard && slices.Contains(replica, "state=online")
+	}
+	if m.Replicas > 0 && !strict && info["redis_mode"] != "cluster" {
+		m.Unsafe = append(m.Unsafe, "Redis has replicas and no min-replicas-to-write: a master that is cut off from them goes on as if it were one, "+
+			"and brings deleted secrets back to whom it reaches; set it to 1")
+	}
 	if policy := info["maxmemory_policy"]; policy != "noeviction" && policy != "" {
 		m.Unsafe = append(m.Unsafe, fmt.Sprintf("Redis's maxmemory-policy is %s: it may drop secrets and deletions; set noeviction", policy))
 	}
 	if info["aof_enabled"] == "0" {
 		m.Unsafe = append(m.Unsafe, "Redis keeps no append-only file: a restart loses secrets and deletions; set appendonly yes")
 	}
-	return m, nil
+	return m
 }
 
 // time is Redis's time, on the master that keeps the fleet.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,24 +28,33 @@ func inspects(t *testing.T, w *world) {
 	if err != nil || again.RunID != master.RunID {
 		t.Errorf("master again = %+v, %v, want %s", again, err, master.RunID)
 	}
+	unfollowed := "min-replicas-to-write"
 	tests := []struct {
-		policy, append string
-		want           []string // each in what is unsafe
+		policy, append, follow string   // maxmemory-policy, appendonly, min-replicas-to-write
+		want                   []string // each in what is unsafe
 	}{
-		{"noeviction", "yes", nil},
-		{"noeviction", "no", []string{"append-only"}},
-		{"allkeys-lru", "yes", []string{"maxmemory-policy is allkeys-lru"}},
-		{"volatile-ttl", "no", []string{"volatile-ttl", "append-only"}},
-		{"noeviction", "no", []string{"append-only"}}, // as it was
+		{"noeviction", "yes", "1", nil},
+		{"noeviction", "no", "1", []string{"append-only"}},
+		{"allkeys-lru", "yes", "1", []string{"maxmemory-policy is allkeys-lru"}},
+		{"volatile-ttl", "no", "1", []string{"volatile-ttl", "append-only"}},
+		{"noeviction", "yes", "0", []string{unfollowed}},
+		{"noeviction", "no", "0", []string{"append-only", unfollowed}}, // as it was
 	}
 	for _, tt := range tests {
+		if len(w.replicas) == 0 { // there is none to want
+			tt.follow, tt.want = "0", slices.DeleteFunc(tt.want, func(text string) bool { return text == unfollowed })
+		}
 		for _, s := range w.masters {
 			s.Do("CONFIG", "SET", "maxmemory-policy", tt.policy)
 			s.Do("CONFIG", "SET", "appendonly", tt.append)
+			s.Do("CONFIG", "SET", "min-replicas-to-write", tt.follow)
 		}
 		master, err := w.Report(t.Context(), Report{Name: "a", Bound: time.Hour}, false)
 		if got := strings.Join(master.Unsafe, "\n"); err != nil || len(master.Unsafe) != len(tt.want) || !containsAll(got, tt.want) {
-			t.Errorf("with %s and append-only %s: unsafe %q, %v, want %q", tt.policy, tt.append, got, err, tt.want)
+			t.Errorf("with %+v: unsafe %q, %v, want %q", tt, got, err, tt.want)
+		}
+		if want := tt.follow == "1"; master.Strict != want || master.Followed != (len(w.replicas) > 0) {
+			t.Errorf("with %+v: master = %+v, want it strict: %v, and followed by a replica", tt, master, want)
 		}
 	}
 }

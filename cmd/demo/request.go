@@ -24,27 +24,32 @@ type request struct {
 type answer struct {
 	status int
 	body   string // in full; of an allowed request, the path that the API received, and "" means the one that was sent
+	label  string // of a request for a label that is allowed: the label that comes back
 }
 
 // The answers of the gate, spelled out as clients rely on them.
 var (
 	allowed       = answer{status: http.StatusOK}
-	notGranted    = answer{http.StatusForbidden, `{"error":"api_secret_no_permission","error_description":"User has no permission to execute this action"}`}
-	invalidSecret = answer{http.StatusUnauthorized, `{"error":"invalid_api_secret","error_description":"The API secret is not valid"}`}
-	noSecret      = answer{http.StatusUnauthorized, `{"error":"invalid_api_secret","error_description":"An API secret is needed: send the header Authorization: Bearer <API secret>"}`}
+	notGranted    = answer{status: http.StatusForbidden, body: `{"error":"api_secret_no_permission","error_description":"User has no permission to execute this action"}`}
+	invalidSecret = answer{status: http.StatusUnauthorized, body: `{"error":"invalid_api_secret","error_description":"The API secret is not valid"}`}
+	noSecret      = answer{status: http.StatusUnauthorized, body: `{"error":"invalid_api_secret","error_description":"An API secret is needed: send the header Authorization: Bearer <API secret>"}`}
 )
 
-func allowedAs(path string) answer { return answer{http.StatusOK, path} }
+func allowedAs(path string) answer { return answer{status: http.StatusOK, body: path} }
+
+func allowedLabel(label string) answer { return answer{status: http.StatusOK, label: label} }
 
 // refused is Envoy's own answer, before the gate is asked.
 func refused(why string) answer {
-	return answer{http.StatusBadRequest, `{"error":"invalid_request","error_description":"The request was refused: ` + why + `."}`}
+	return answer{status: http.StatusBadRequest, body: `{"error":"invalid_request","error_description":"The request was refused: ` + why + `."}`}
 }
 
 // received is what the example API says that it received.
 type received struct {
 	Path    string              `json:"path"`
 	Headers map[string][]string `json:"headers"`
+
+	Response json.RawMessage `json:"response"` // of a label
 }
 
 // client follows nothing and knows no proxy.
@@ -141,6 +146,12 @@ func (r request) judgeReceived(body string) (shown string, err error) {
 	}
 	if got.Path != want {
 		return body, fmt.Errorf("the API received the path %s, want %s", got.Path, want)
+	}
+	if r.want.label != "" {
+		if string(got.Response) != r.want.label {
+			return body, fmt.Errorf("got the label %s, want %s", got.Response, r.want.label)
+		}
+		return r.want.label, nil
 	}
 	return fmt.Sprintf("%swith x-merchant-id: %s, x-api-secret-id: %s, no authorization", as, merchant, r.secret.id), nil
 }

@@ -28,6 +28,8 @@ func TestJudge(t *testing.T) {
 		{"two merchants", "/a/b", allowed, 200, strings.Replace(echo, merchant+`"`, merchant+`","m-9999"`, 1), `"m-9999"], want`},
 		{"no secret id", "/a/b", allowed, 200, strings.Replace(echo, "x-api-secret-id", "x", 1), `x-api-secret-id [], want ["5f"]`},
 		{"the secret itself", "/a/b", allowed, 200, strings.Replace(echo, `{"x-m`, `{"authorization":["Bearer t"],"x-m`, 1), `authorization ["Bearer t"], want []`},
+		{"a label", "/a/b", allowedLabel(`{"p":1}`), 200, strings.Replace(echo, `{"path"`, `{"response":{"p":1},"path"`, 1), ""},
+		{"another label", "/a/b", allowedLabel(`{}`), 200, strings.Replace(echo, `{"path"`, `{"response":{"p":1},"path"`, 1), `got the label {"p":1}, want {}`},
 		{"no echo", "/a/b", allowed, 200, "hello", "read the example API's answer"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -22,6 +22,7 @@ type demo struct {
 	answers int // that were as they should be
 
 	legacy, warehouse, office, renewed secret
+	unpriced, priced                   secret
 	minted                             []secret
 }
 
@@ -33,6 +34,7 @@ var chapters = []struct {
 	{"A key file, and the gate", (*demo).open},
 	{"An account begins with a legacy secret, which opens everything", (*demo).showLegacy},
 	{"A restricted secret opens what was ticked for it, and nothing else", (*demo).showRestricted},
+	{"A price that not every secret may see", (*demo).showPrice},
 	{"Without a good secret there is nothing", (*demo).showUnknown},
 	{"A deleted secret is as good as none", (*demo).showDeleted},
 	{"The API gets a new endpoint: no secret gains it by itself", (*demo).showNewEndpoint},
@@ -50,7 +52,7 @@ endpoint. Everything here runs on this machine, in %s:
              postern, the gate --> Redis (an embedded one), which holds the secrets' records
 
 "$" is a command that was typed, ">" a request that a client sent to Envoy, "<" its answer: after 200, what the
-API received.
+API received, or the label that it sent.
 `, d.dir)
 	for i, c := range chapters {
 		fmt.Fprintf(d.out, "\n== %d. %s\n", i+1, c.heading)
@@ -119,6 +121,29 @@ func (d *demo) showRestricted(ctx context.Context) (err error) {
 		request{method: "GET", path: "/api/3/orders/PP1/label", secret: d.warehouse, want: notGranted},
 		request{method: "GET", path: tracking, secret: d.office, want: notGranted},
 	)
+}
+
+// What the example API answers with for a label, with what shipping costs and
+// without it. What the goods are worth is in both.
+const (
+	pricedLabel   = `{"order":{"tracking_number":"PP1","price":"15.95","products":[{"title":"Lamp","price":29.0}]},"qualified_url":"https://labels.example.com/PP1.pdf"}`
+	unpricedLabel = `{"order":{"tracking_number":"PP1","products":[{"title":"Lamp","price":29.0}]},"qualified_url":"https://labels.example.com/PP1.pdf"}`
+)
+
+func (d *demo) showPrice(ctx context.Context) (err error) {
+	d.unpriced, err = d.mint(ctx, "packing station", "secret", "create", "--merchant", merchant, "--description", "Packing station", "--permission", "getOrderLabel")
+	if err != nil {
+		return err
+	}
+	d.priced, err = d.mint(ctx, "accounting", "secret", "create", "--merchant", merchant, "--description", "Accounting", "--permission", "getOrderLabel+shipping_price")
+	if err != nil {
+		return err
+	}
+	d.say("The same label, to both. The API sent the same; on its way back Envoy had the gate take the price of shipping out:")
+	label := request{method: "GET", path: "/api/3/orders/PP1/label", secret: d.unpriced, want: allowedLabel(unpricedLabel)}
+	full := label
+	full.secret, full.want = d.priced, allowedLabel(pricedLabel)
+	return d.ask(ctx, label, full)
 }
 
 func (d *demo) showUnknown(ctx context.Context) error {

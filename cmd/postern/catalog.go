@@ -13,6 +13,7 @@ import (
 type lintForm struct {
 	Errors      []authz.Problem `json:"errors"`
 	Warnings    []authz.Problem `json:"warnings"`
+	Notes       []authz.Problem `json:"notes"`
 	Overlaps    []authz.Overlap `json:"overlaps"`
 	Permissions []string        `json:"permissions"`
 }
@@ -39,7 +40,7 @@ func catalogLint(c *call) error {
 }
 
 func lint(file string) (lintForm, error) {
-	form := lintForm{Errors: []authz.Problem{}, Warnings: []authz.Problem{}, Overlaps: []authz.Overlap{}, Permissions: []string{}}
+	form := lintForm{Errors: []authz.Problem{}, Warnings: []authz.Problem{}, Notes: []authz.Problem{}, Overlaps: []authz.Overlap{}, Permissions: []string{}}
 	data, err := os.ReadFile(file)
 	if err != nil {
 		return form, fmt.Errorf("catalog: %w: name a file that holds the API's OpenAPI document", err)
@@ -53,7 +54,9 @@ func lint(file string) (lintForm, error) {
 	case err != nil:
 		return form, err
 	}
-	form.Warnings = append(form.Warnings, catalog.Warnings()...)
+	remarks := openapi.Lint(data)
+	form.Warnings = append(append(form.Warnings, catalog.Warnings()...), remarks.Warnings...)
+	form.Notes = append(form.Notes, remarks.Notes...)
 	form.Overlaps = append(form.Overlaps, catalog.Overlaps()...)
 	for _, p := range catalog.Permissions {
 		form.Permissions = append(form.Permissions, p.ID)
@@ -67,6 +70,9 @@ func (c *call) printLint(file string, form lintForm) {
 	}
 	for _, p := range form.Warnings {
 		fmt.Fprintf(c.Stdout, "%s:%d: warning: %s: %s\n", file, p.Line, p.Text, p.Remedy)
+	}
+	for _, p := range form.Notes {
+		fmt.Fprintf(c.Stdout, "%s:%d: note: %s: %s\n", file, p.Line, p.Text, p.Remedy)
 	}
 	for _, o := range form.Overlaps {
 		if !o.Ambiguous {

@@ -10,6 +10,7 @@ import (
 func TestCatalogLint(t *testing.T) {
 	s := newShell(t)
 	s.write("bad.yaml", document("/a/*: {get: {operationId: a}}", "/b: {get: {}}"))
+	s.write("priced.yaml", document("/a: {get: {operationId: a, responses: {'200': {content: {application/json: {schema: {properties: {shippingFee: {}}}}}}}}}"))
 	s.write("ambiguous.yaml", document("/a/{x}: {get: {operationId: one}}", "/{y}/b: {get: {operationId: two}}", "/a/c: {get: {operationId: three}}"))
 	tests := []struct {
 		line  string
@@ -17,6 +18,8 @@ func TestCatalogLint(t *testing.T) {
 		texts []string // of stdout
 	}{
 		{"catalog lint " + exampleCatalog, 0, []string{": warning: ", ": note: ", "0 errors, 2 warnings, ", ", 20 permissions\n"}},
+		{"catalog lint " + exampleCatalog, 0, []string{": note: getOrderLabel shows $.response.order.products[*].price to every secret that may call it: right for what goods are worth"}},
+		{"catalog lint $DIR/priced.yaml", 0, []string{"priced.yaml:4: warning: a shows what sounds like cost to every secret that may call it, in $.shippingFee: ", "x-postern-fields: {} says so", "0 errors, 1 warnings"}},
 		{"catalog lint $DIR/bad.yaml", 1, []string{"bad.yaml:4: error: ", "bad.yaml:5: error: GET /b has no operationId: give it one: it names the permission\n", "2 errors, 0 warnings"}},
 		{"catalog lint $DIR/ambiguous.yaml", 0, []string{"ambiguous.yaml:5: warning: ", "it needs a grant for each", "note: /a/c wins over /a/{x} where both match", "0 errors, 1 warnings, 2 overlaps, 3 permissions\n"}},
 	}

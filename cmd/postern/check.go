@@ -186,6 +186,9 @@ func (c *call) explainGrants(s *store.Store, secret *authz.Secret, v authz.Verdi
 		lines = append(lines, "removed from the answer: "+strings.Join(v.Remove, ", "),
 			"the route needs the response filter for that: without it the answer is 503")
 	}
+	if len(v.Media) > 0 {
+		lines = append(lines, "an answer of "+strings.Join(v.Media, ", ")+" passes as it is")
+	}
 	return lines, nil
 }
 

@@ -47,7 +47,7 @@ func TestFlags(t *testing.T) {
 		s.env["POSTERN_"+name] = value
 	}
 	got := s.form("secret create")
-	want := []authz.Choice{{ID: "getOrder", Fields: []string{"shipping_price"}}, {ID: "createOrder", Fields: []string{}}}
+	want := permitted(authz.Choice{ID: "getOrder", Fields: []string{"shipping_price"}}, authz.Choice{ID: "createOrder", Fields: []string{}})
 	if !reflect.DeepEqual(got.Permissions, want) || !slices.Equal(got.AllowIPs, []string{"10.0.0.0/8", "2001:db8::/32"}) || got.Description != "from, the environment" {
 		t.Errorf("secret from the environment = %+v", got)
 	}

@@ -3,13 +3,18 @@
 package main
 
 import (
+	"fmt"
 	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // A sidecar that is stopped over a revocation must not allow what was deleted
@@ -21,9 +26,14 @@ func TestFaultsStoppedSidecar(t *testing.T) {
 	p.warm(all...)
 	other.warm(all...)
 	p.signal(syscall.SIGSTOP)
+	p.await("stand still", p.stands)
 	stopped := time.Now()
 	for i, f := range all {
-		r := s.run("secret delete --wait 10ms", f.ID)
+		wait := "10ms"
+		if i == 0 {
+			wait = "2s"
+		}
+		r := s.run("secret delete --wait "+wait, f.ID)
 		if i == 0 && (r.code != exitDone || !strings.Contains(r.stdout, "applied by 1 of 2 sidecars") || !strings.Contains(r.stdout, "must have stopped by")) {
 			t.Errorf("secret delete with a sidecar that is stopped: %s, want exit 0, 1 of 2, and when the other must have stopped", r.summary())
 		}
@@ -44,6 +54,16 @@ func TestFaultsStoppedSidecar(t *testing.T) {
 	for _, f := range all {
 		p.answers(f.Secret, request, 401, "deleted")
 	}
+}
+
+// stands reports whether every thread of a program is stopped.
+func (p *program) stands() bool {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.process.Pid))
+	return err == nil && len(files) > 0 && !slices.ContainsFunc(files, func(file string) bool {
+		stat, err := os.ReadFile(file)
+		_, state, _ := strings.Cut(string(stat), ") ")
+		return err == nil && !strings.HasPrefix(state, "T")
+	})
 }
 
 func (p *program) signal(signal syscall.Signal) {
@@ -81,25 +101,47 @@ func TestFaultsRedisDownAtStart(t *testing.T) {
 	}
 }
 
-// A sidecar whose socket file was removed goes on for those that are connected,
-// and nobody else finds it: it is replaced, not mended.
+// A socket file that was removed is made again, for checks and for operators,
+// while those that are connected go on; but not where another process has put
+// its own there.
 func TestFaultsSocketRemoved(t *testing.T) {
 	s := newShell(t)
 	secret := s.create(permission)
 	first := s.start(shipped)
 	first.warm(secret)
-	if err := os.Remove(first.socket); err != nil {
-		t.Fatal(err)
+	ops := strings.TrimPrefix(first.ops, "unix:")
+	removed := time.Now()
+	for _, path := range []string{first.socket, ops} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
 	}
-	first.answers(secret.Secret, request, 200, "granted")
 	if c, err := net.Dial("unix", first.socket); err == nil {
 		c.Close()
 		t.Error("a removed socket can be connected to: this test shows nothing")
 	}
+	first.answers(secret.Secret, request, 200, "granted")
+	first.await("make its sockets again", func() bool { return connects(first.socket) && connects(ops) })
+	if took := time.Since(removed); took > pick(time.Second, 3*time.Second) {
+		t.Errorf("the sockets were made again after %v, want 1 s at most", took)
+	}
+	first.dial("unix:"+first.socket, insecure.NewCredentials())
+	first.answers(secret.Secret, request, 200, "granted")
+	if got := first.metric("postern_fresh"); got != 1 {
+		t.Errorf("postern_fresh by the new socket = %v, want 1", got)
+	}
 	second := s.startOn(first.socket, "unix:"+socketDir(t)+"/ops.sock", shipped)
 	first.ends(syscall.SIGTERM)
 	if !first.state.Success() {
-		t.Errorf("a sidecar without its socket file ended with %v, want exit status 0", first.state)
+		t.Errorf("the first sidecar ended with %v, want exit status 0", first.state)
 	}
 	second.answers(secret.Secret, request, 200, "granted")
+}
+
+func connects(socket string) bool {
+	c, err := net.Dial("unix", socket)
+	if err == nil {
+		c.Close()
+	}
+	return err == nil
 }

@@ -79,7 +79,7 @@ func (c *call) latest(secret *authz.Secret, file string) (*authz.Catalog, error)
 	if err != nil {
 		return nil, err
 	}
-	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description, Permissions: secret.Form().Permissions}
+	draft := authz.Draft{Merchant: secret.Merchant, Description: secret.Description, Permissions: secret.Choices()}
 	fresh, err := draft.Secret(catalog, secret.CreatedAt)
 	if err != nil {
 		return nil, fmt.Errorf("nothing was stored:\n%w", err)

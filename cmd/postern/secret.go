@@ -94,7 +94,7 @@ func (c *call) warnOfFields(catalog *authz.Catalog, secret *authz.Secret) {
 	for _, g := range secret.Grants {
 		for _, group := range catalog.Permission(g.Permission).Fields {
 			if !slices.Contains(g.Fields, group.ID) {
-				c.warn("answers of %s hold %s, which this secret does not include: its requests get 503 where the route has no response filter", g.Permission, group.ID)
+				c.warn("answers of %s hold %s, which this secret does not include: it is removed from them, and where the route has no response filter they are 503 instead", g.Permission, group.ID)
 			}
 		}
 	}
@@ -177,7 +177,11 @@ func secretList(c *call) error {
 	for _, err := range broken {
 		c.warn("%v", unusable(err))
 	}
-	return c.printList(*asJSON, secrets)
+	forms, err := s.Forms(c.ctx, secrets...)
+	if err != nil {
+		return err
+	}
+	return c.printList(*asJSON, forms)
 }
 
 func secretShow(c *call) error {
@@ -196,7 +200,11 @@ func secretShow(c *call) error {
 	if err != nil {
 		return err
 	}
-	return c.printSecret(*asJSON, authz.Token{}, secret)
+	forms, err := s.Forms(c.ctx, secret)
+	if err != nil {
+		return err
+	}
+	return c.printForm(*asJSON, forms[0])
 }
 
 // read reads a live secret.

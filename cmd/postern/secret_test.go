@@ -14,10 +14,12 @@ import (
 	"github.com/postern/postern/authz"
 )
 
-// The members of the form of a secret, and of one just minted.
+// The members of the form of a secret, of one just minted, and of one with its
+// use.
 var (
 	formMembers   = []string{"allow_ips", "created_at", "description", "expires_at", "id", "merchant", "permissions", "redacted"}
 	mintedMembers = append([]string{"secret"}, formMembers...)
+	usedMembers   = append([]string{"last_used_at", "usage"}, formMembers...)
 )
 
 func TestFormOfSecret(t *testing.T) {
@@ -33,8 +35,8 @@ func TestFormOfSecret(t *testing.T) {
 		{"merchant create m2", mintedMembers},
 		{"secret rotate $LEGACY", mintedMembers},
 		{"secret rotate $GRANTED", mintedMembers},
-		{"secret show $LEGACY", formMembers},
-		{"secret show $GRANTED", formMembers},
+		{"secret show $LEGACY", usedMembers},
+		{"secret show $GRANTED", usedMembers},
 		{"secret import --merchant m1 --description d --permission getOrder --sha256 " + strings.Repeat("0f", 32), formMembers},
 	}
 	for _, tt := range tests {
@@ -50,8 +52,8 @@ func TestFormOfSecret(t *testing.T) {
 		t.Errorf("secret list = %v, want the member secrets with six", list)
 	}
 	for _, members := range list["secrets"] {
-		if got := slices.Sorted(maps.Keys(members)); !slices.Equal(got, formMembers) {
-			t.Errorf("secret list prints the members %v, want %v", got, formMembers)
+		if got := slices.Sorted(maps.Keys(members)); !slices.Equal(got, slices.Sorted(slices.Values(usedMembers))) {
+			t.Errorf("secret list prints the members %v, want %v", got, usedMembers)
 		}
 	}
 	if got, want := s.ok("secret list --merchant nobody --json"), "{\n  \"secrets\": []\n}\n"; got != want {
@@ -70,6 +72,23 @@ func (s *shell) members(line string) map[string]any {
 	return members
 }
 
+// permitted are choices as a form shows them.
+func permitted(choices ...authz.Choice) (all []authz.Permitted) {
+	for _, c := range choices {
+		all = append(all, authz.Permitted{Choice: c})
+	}
+	return all
+}
+
+// unused is a form without the secret's use.
+func unused(f authz.Form) authz.Form {
+	f.LastUsedAt, f.Usage = nil, nil
+	for i := range f.Permissions {
+		f.Permissions[i].LastUsedAt = nil
+	}
+	return f
+}
+
 func TestValuesOfForm(t *testing.T) {
 	s := newShell(t)
 	s.ok("key new --prefix shop_ $DIR/prefix.json")
@@ -84,10 +103,10 @@ func TestValuesOfForm(t *testing.T) {
 	}
 	want := authz.Form{
 		ID: plain.ID, Merchant: "m.1", Description: "Größe “S”", CreatedAt: plain.CreatedAt, ExpiresAt: plain.ExpiresAt, Redacted: redacted,
-		Permissions: []authz.Choice{{ID: "createOrder", Fields: []string{}}, {ID: "getOrder", Fields: []string{"shipping_price"}}},
+		Permissions: permitted(authz.Choice{ID: "createOrder", Fields: []string{}}, authz.Choice{ID: "getOrder", Fields: []string{"shipping_price"}}),
 		AllowIPs:    []string{"10.1.0.0/16", "::1/128"},
 	}
-	if got := s.form("secret show", plain.ID); !reflect.DeepEqual(got, want) {
+	if got := unused(s.form("secret show", plain.ID)); !reflect.DeepEqual(got, want) {
 		t.Errorf("secret show = %+v\nwant %+v", got, want)
 	}
 	legacy := s.members("merchant create m2")

@@ -36,6 +36,9 @@ func serve(c *call) error {
 	size := c.flags.Int("cache-size", 100_000, "secrets kept in memory")
 	stale := c.flags.Duration("max-stale", 5*time.Minute, "how long a secret is served while the store does not answer, since it was last known to be true; 0: not at all")
 	lag := c.flags.Duration("lag-limit", time.Second, "how long the last proof that no change is unseen holds")
+	maxBody := c.size("filter-max-body", 8<<20, "`SIZE` of the largest answer that data is removed from; a larger one is withheld")
+	memory := c.size("filter-memory", 128<<20, "`SIZE` of all answers held at one time, about twice that of their bodies; more are withheld")
+	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -50,8 +53,15 @@ func serve(c *call) error {
 	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
 		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
 	}
+	if *maxBody <= 0 || *memory/2 < *maxBody {
+		return usagef("--filter-max-body must be more than 0, and --filter-memory at least twice that: an answer is held before and after")
+	}
+	o.FilterMaxBody, o.FilterMemory = int64(*maxBody), int64(*memory)
+	if *usage <= 0 || *usage > time.Minute {
+		return usagef("--usage-every %v: want more than 0, and 1m at most", *usage)
+	}
 	o.SocketMode, o.Listen, o.KeyFile = fs.FileMode(bits), *listen, *storing.keyFile
-	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, Name: orElse(*name, processName())}
+	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, UsageEvery: *usage, Name: orElse(*name, processName())}
 	return c.serve(o, storing)
 }
 

@@ -27,10 +27,7 @@ type Options struct {
 	Gate     string
 	Upstream string
 
-	// Bootstrap is a whole bootstrap in the place of the shipped one: it has
-	// the neighbours' addresses in it, and a listener called public. Nil means
-	// the shipped one.
-	Bootstrap []byte
+	Edit func(bootstrap string) string // changes the bootstrap, for tests; nil: as it ships
 }
 
 // Process is a running Envoy. Its methods are safe for concurrent use.
@@ -53,15 +50,16 @@ func Start(ctx context.Context, opts Options) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	if opts.Bootstrap == nil {
-		opts.Bootstrap, err = envoy.Bootstrap(envoy.Addresses{
-			Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Gate: opts.Gate, Upstream: opts.Upstream,
-		})
-	}
+	bootstrap, err := envoy.Bootstrap(envoy.Addresses{
+		Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Gate: opts.Gate, Upstream: opts.Upstream,
+	})
 	if err != nil {
 		return nil, err
 	}
-	p, err := launch(ctx, bin, opts.Bootstrap)
+	if opts.Edit != nil {
+		bootstrap = []byte(opts.Edit(string(bootstrap)))
+	}
+	p, err := launch(ctx, bin, bootstrap)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", bin, err)
 	}

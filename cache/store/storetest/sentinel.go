@@ -38,7 +38,8 @@ func Sentinel(t testing.TB, args ...string) *SentinelGroup {
 	}
 	host, port, _ := net.SplitHostPort(g.Data[0].Addr)
 	g.Data[1].Do("REPLICAOF", host, port)
-	g.Data[1].await("follow its master", func() bool { return g.Data[1].says("INFO replication", "master_link_status:up") })
+	g.Data[1].awaitFollowing()
+	g.Data[0].awaitFollowed()
 	g.startSentinels(t, ca, args)
 	return g
 }
@@ -103,6 +104,20 @@ func (g *SentinelGroup) Failover() *Server {
 	old.t.Helper()
 	g.live()[0].Do("SENTINEL", "FAILOVER", MasterName)
 	return g.AwaitMaster(old)
+}
+
+// Kill kills the master, and starts it again as a replica when the other has
+// taken over.
+func (g *SentinelGroup) Kill() {
+	old := g.AwaitMaster(nil)
+	old.t.Helper()
+	old.Stop()
+	next := g.AwaitMaster(old)
+	old.Start()
+	host, port, _ := net.SplitHostPort(next.Addr)
+	old.Do("REPLICAOF", host, port) // Sentinel does so too, after a while
+	old.awaitFollowing()
+	next.awaitFollowed()
 }
 
 // AwaitMaster waits until every Sentinel that runs names one and the same

@@ -1,5 +1,6 @@
 // Upstream is the example API behind the gate. It answers every request with
-// what it received, so that one sees what reaches an API and what does not.
+// what it received, so that one sees what reaches an API and what does not; one
+// for an order's label also with a label, whose price not every secret may see.
 package main
 
 import (
@@ -59,7 +60,13 @@ type received struct {
 	Query     string              `json:"query"` // without the question mark
 	Headers   map[string][]string `json:"headers"`
 	BodyBytes int64               `json:"body_bytes"`
+
+	Response json.RawMessage `json:"response,omitempty"` // of an order's label
 }
+
+// label is what GET /api/3/orders/{tracking_number}/label answers with, in the
+// form that deploy/catalog.yaml describes.
+const label = `{"order":{"tracking_number":"PP1","price":"15.95","products":[{"title":"Lamp","price":29.0}]},"qualified_url":"https://labels.example.com/PP1.pdf"}`
 
 func echo(w http.ResponseWriter, r *http.Request) {
 	n, err := io.Copy(io.Discard, r.Body)
@@ -71,6 +78,9 @@ func echo(w http.ResponseWriter, r *http.Request) {
 	got.Path, got.Query, _ = strings.Cut(r.RequestURI, "?")
 	for name, values := range r.Header {
 		got.Headers[strings.ToLower(name)] = values
+	}
+	if r.Method == http.MethodGet && strings.HasSuffix(got.Path, "/label") {
+		got.Response = json.RawMessage(label)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	json.NewEncoder(w).Encode(got) // an error is a client that has gone

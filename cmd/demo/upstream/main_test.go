@@ -18,15 +18,19 @@ func TestEcho(t *testing.T) {
 	}{
 		{
 			"nothing but a path", "GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-			received{"GET", "/a", "", map[string][]string{"host": {"h"}, "connection": {"close"}}, 0},
+			received{"GET", "/a", "", map[string][]string{"host": {"h"}, "connection": {"close"}}, 0, nil},
+		},
+		{
+			"a label", "GET /orders/PP1/label HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+			received{"GET", "/orders/PP1/label", "", map[string][]string{"host": {"h"}, "connection": {"close"}}, 0, json.RawMessage(label)},
 		},
 		{
 			"a path that Go would clean, and a query", "GET //a/%2e%2e/b?x=%20&y HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-			received{"GET", "//a/%2e%2e/b", "x=%20&y", map[string][]string{"host": {"h"}, "connection": {"close"}}, 0},
+			received{"GET", "//a/%2e%2e/b", "x=%20&y", map[string][]string{"host": {"h"}, "connection": {"close"}}, 0, nil},
 		},
 		{
 			"a body and a header twice", "PUT / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nX-A: 1\r\nx-a: 2\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-			received{"PUT", "/", "", map[string][]string{"host": {"h"}, "connection": {"close"}, "x-a": {"1", "2"}}, 3},
+			received{"PUT", "/", "", map[string][]string{"host": {"h"}, "connection": {"close"}, "x-a": {"1", "2"}}, 3, nil},
 		},
 	}
 	for _, tt := range tests {

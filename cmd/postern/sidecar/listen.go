@@ -25,7 +25,10 @@ const (
 // until it is published.
 type listener struct {
 	net.Listener
-	temporary, path string // "" of TCP, and of a socket that is published
+	protocol  string
+	temporary string // name; "" of TCP, and of a socket that is published
+	path      string // "" of TCP
+	trouble   string // why path cannot be made again, as logged last
 }
 
 // binder binds addresses.
@@ -53,42 +56,41 @@ func (b *binder) close() {
 }
 
 // bindOps binds the operators' address; "" binds nothing.
-func (b *binder) bindOps(address string) (*listener, error) {
+func (b *binder) bindOps(address string) error {
 	if address == "" {
-		return nil, nil
+		return nil
 	}
 	return b.bind("--ops", address, opsProtocol)
 }
 
 // bindAll binds TCP addresses, then unix sockets.
-func (b *binder) bindAll(addresses []string) ([]*listener, error) {
-	var all []*listener
+func (b *binder) bindAll(addresses []string) error {
 	for _, unix := range []bool{false, true} {
 		for _, address := range addresses {
 			if strings.HasPrefix(address, unixPrefix) != unix {
 				continue
 			}
-			l, err := b.bind("--listen", address, checksProtocol)
-			if err != nil {
-				return nil, err
+			if err := b.bind("--listen", address, checksProtocol); err != nil {
+				return err
 			}
-			all = append(all, l)
 		}
 	}
-	return all, nil
+	return nil
 }
 
-func (b *binder) bind(flag, address, protocol string) (l *listener, err error) {
+func (b *binder) bind(flag, address, protocol string) (err error) {
+	var l *listener
 	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
 		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
 		l, err = b.bindTCP(address, protocol)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
+		return fmt.Errorf("%s %s: %w", flag, address, err)
 	}
+	l.protocol = protocol
 	b.bound = append(b.bound, l)
-	return l, nil
+	return nil
 }
 
 func (b *binder) bindTCP(address, protocol string) (*listener, error) {
@@ -136,6 +138,11 @@ func (b *binder) bindUnix(path string) (*listener, error) {
 	if slices.ContainsFunc(b.bound, func(l *listener) bool { return l.path == path }) {
 		return nil, errors.New("the path is named twice")
 	}
+	return b.listenUnix(path)
+}
+
+// listenUnix listens beside path, on a socket that only needs its name.
+func (b *binder) listenUnix(path string) (*listener, error) {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	os.Remove(temporary) // of a process that had our id and was killed
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})

@@ -14,6 +14,9 @@ import (
 var (
 	checks        = prometheus.NewDesc("postern_checks_total", "Checks by what became of them.", []string{"decision", "reason"}, nil)
 	checkDuration = prometheus.NewDesc("postern_check_duration_seconds", "Time to decide on a check.", nil, nil)
+	answers       = prometheus.NewDesc("postern_filter_answers_total", "Answers that data had to go from, by what became of them. All but filtered, passed and left were withheld.", []string{"result"}, nil)
+	answerBytes   = prometheus.NewDesc("postern_filter_bytes", "Bytes held for answers at this moment.", nil, nil)
+	answerTime    = prometheus.NewDesc("postern_filter_seconds_total", "Time that answers spent in the filter, waiting for the upstream included.", nil, nil)
 	cacheEntries  = prometheus.NewDesc("postern_cache_entries", "Secrets in memory.", nil, nil)
 	cacheHits     = prometheus.NewDesc("postern_cache_hits_total", "Look-ups answered without I/O.", nil, nil)
 	storeReads    = prometheus.NewDesc("postern_store_reads_total", "Look-ups that asked the store.", nil, nil)
@@ -22,6 +25,8 @@ var (
 	missing       = prometheus.NewDesc("postern_records_missing_total", "Reads of a secret that was minted here and that the store does not have.", nil, nil)
 	invalid       = prometheus.NewDesc("postern_records_invalid_total", "Reads of a record that cannot be used.", nil, nil)
 	refused       = prometheus.NewDesc("postern_lookups_refused_total", "Look-ups of tokens minted elsewhere that were not made: known not to exist, or too many.", nil, nil)
+	usesWritten   = prometheus.NewDesc("postern_usage_written_total", "Uses of secrets that the store was told of.", nil, nil)
+	usesDropped   = prometheus.NewDesc("postern_usage_dropped_total", "Uses of secrets that the store will not be told of, for want of room.", nil, nil)
 	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
 	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
 	fresh         = prometheus.NewDesc("postern_fresh", "1 while secrets in memory are used without asking the store.", nil, nil)
@@ -29,6 +34,7 @@ var (
 	logGaps       = prometheus.NewDesc("postern_log_gaps_total", "Times that changes may have been missed, and every secret was read again before use.", nil, nil)
 	storeUnsafe   = prometheus.NewDesc("postern_store_unsafe", "Settings of Redis that can lose secrets or deletions.", nil, nil)
 	oldestAnswer  = prometheus.NewDesc("postern_oldest_answer_seconds", "The longest that an answer's secret had not been known to be true, since the process began.", nil, nil)
+	clockSet      = prometheus.NewDesc("postern_clock_set_seconds", "How far the machine's clock was set since the process began; below zero: back.", nil, nil)
 	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)
 	reloadRefused = prometheus.NewDesc("postern_reload_refused", "1 while a file is not in use as it is, because it was refused.", []string{"file"}, nil)
 	catalogInfo   = prometheus.NewDesc("postern_catalog_info", "The catalog in use.", []string{"hash"}, nil)
@@ -38,8 +44,8 @@ var (
 // moment.
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		checks, checkDuration, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused,
-		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, reloads, reloadRefused, catalogInfo,
+		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
+		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
 	} {
 		out <- d
 	}
@@ -57,6 +63,12 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 		count(checks, s.gate.Stats.Reasons[r].Load(), r.Decision().String(), r.String())
 	}
 	out <- durations(&s.gate.Stats)
+	filter := s.gate.Filter
+	for _, r := range envoy.Results() {
+		count(answers, filter.Stats.Results[r].Load(), r.String())
+	}
+	gauge(answerBytes, float64(filter.InFlight()))
+	out <- prometheus.MustNewConstMetric(answerTime, prometheus.CounterValue, time.Duration(filter.Stats.Nanos.Load()).Seconds())
 	stats := &s.secrets.Stats
 	count(cacheHits, stats.Hits.Load())
 	count(storeReads, stats.Reads.Load())
@@ -65,6 +77,8 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(missing, stats.Missing.Load())
 	count(invalid, stats.Invalid.Load())
 	count(refused, stats.Refused.Load())
+	count(usesWritten, stats.UsesWritten.Load())
+	count(usesDropped, stats.UsesDropped.Load())
 	gauge(cacheEntries, float64(s.secrets.Len()))
 	state, trouble := s.secrets.State()
 	gauge(ready, oneIf(s.ready.Load()))
@@ -75,6 +89,7 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(logGaps, f.Gaps)
 	gauge(storeUnsafe, float64(len(f.Unsafe)))
 	gauge(oldestAnswer, time.Duration(stats.Oldest.Load()).Seconds())
+	gauge(clockSet, s.gate.ClockSet().Seconds())
 	gauge(catalogInfo, 1, s.catalog.Load().Hash())
 	for _, f := range s.files {
 		count(reloads, f.loads.Load(), f.name, "loaded")

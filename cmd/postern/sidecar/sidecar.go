@@ -51,6 +51,8 @@ type Options struct {
 	Insecure                     bool
 
 	ForwardSecret bool
+	FilterMaxBody int64         // bytes of an answer, as in envoy.FilterOptions
+	FilterMemory  int64         // of all answers held, likewise
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
 }
@@ -69,7 +71,9 @@ type sidecar struct {
 
 	draining atomic.Bool // the end has begun
 
-	logged string // the freshness and the unsafe settings that were logged last; of watchStore alone
+	// Of watchStore alone:
+	logged   string        // the freshness and the unsafe settings that were logged last
+	clockSet time.Duration // how far the clock had been set, as logged last
 }
 
 // Run serves until ctx ends, then lets checks under way finish. It fails where
@@ -87,7 +91,8 @@ func Run(ctx context.Context, o Options) error {
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
 	s.files = []*file{newFile("catalog", o.CatalogFile, s.loadCatalog), newFile("keys", o.KeyFile, s.loadKeys)}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret})
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret,
+		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first, unix sockets last: a process that
 	// fails on a taken port must not have taken a socket from a healthy one.
@@ -96,12 +101,10 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	defer b.close()
-	ops, err := b.bindOps(o.Ops)
-	if err != nil {
+	if err := b.bindOps(o.Ops); err != nil {
 		return err
 	}
-	listeners, err := b.bindAll(o.Listen)
-	if err != nil {
+	if err := b.bindAll(o.Listen); err != nil {
 		return err
 	}
 	s.look(ctx)
@@ -114,22 +117,27 @@ func Run(ctx context.Context, o Options) error {
 	if err := b.publish(); err != nil {
 		return err
 	}
-	return s.serve(ctx, ops, listeners)
+	return s.serve(ctx, b)
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
-func (s *sidecar) serve(ctx context.Context, ops *listener, listeners []*listener) error {
+func (s *sidecar) serve(ctx context.Context, b *binder) error {
 	group, ctx := errgroup.WithContext(ctx)
 	following, leave := context.WithCancel(context.WithoutCancel(ctx)) // to the end of the drain
 	defer leave()
 	opsServer := &http.Server{Handler: s.opsHandler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(s.Log.Handler(), slog.LevelWarn)}
-	if ops != nil {
-		group.Go(func() error { return ignoreClosed(opsServer.Serve(ops)) })
+	serve := func(l *listener) {
+		accept := s.server.Serve
+		if l.protocol == opsProtocol {
+			accept = opsServer.Serve
+		}
+		group.Go(func() error { return ignoreClosed(accept(l)) })
 	}
-	for _, l := range listeners {
-		group.Go(func() error { return ignoreClosed(s.server.Serve(l)) })
+	for _, l := range b.bound {
+		serve(l)
 	}
+	group.Go(func() error { s.keepSockets(ctx, b, serve); return nil })
 	group.Go(func() error {
 		<-ctx.Done()
 		s.drain()
@@ -174,6 +182,7 @@ func (s *sidecar) watchStore(ctx context.Context) {
 		case <-time.After(pause):
 			s.look(ctx)
 			s.logFreshness()
+			s.logClock()
 		case <-ctx.Done():
 			return
 		}
@@ -213,4 +222,14 @@ func (s *sidecar) logFreshness() {
 		level = slog.LevelWarn
 	}
 	s.Log.Log(context.Background(), level, "freshness", slog.Bool("confirmed", f.Confirmed), slog.Any("unsafe", f.Unsafe), slog.Any("error", f.Trouble))
+}
+
+// logClock logs when the machine's clock was set: secrets with an expiry may
+// expire at once, or be in doubt.
+func (s *sidecar) logClock() {
+	set := s.gate.ClockSet()
+	if by := set - s.clockSet; by.Abs() > envoy.ClockTolerance {
+		s.clockSet = set
+		s.Log.Warn("the machine's clock was set", slog.Duration("by", by), slog.Duration("since_start", set))
+	}
 }
