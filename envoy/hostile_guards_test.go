@@ -49,7 +49,7 @@ var guards = []guard{
 	{"authz/secret.go", `method && r.oneHost() && `, `method && `, "two hosts, legacy"},
 	{"authz/secret.go", `wellFormed(r.Path) || `, `true || `, "legacy, backslash"},
 	{"authz/secret.go", `if len(endpoints) == 0 {`, `if false {`, "parameter on a literal"},
-	{"authz/secret.go", `if !ok || !g.covers(e, r.Path) {`, `if ok && !g.covers(e, r.Path) {`, "control, deletes"},
+	{"authz/secret.go", `if !covered {`, `if false && !covered {`, "control, deletes"},
 	{"authz/secret.go", `len(remove) > 0 && !r.Filter`, `false`, "prices with no filter"},
 	{"authz/secret.go", "range e.Fields {\n\t\tnamed", "range e.Fields[:0] {\n\t\tnamed", "a group the catalog gained"},
 	{"authz/keyring.go", `if !k.Ours(t) {`, `if true {`, "lost by the store"},

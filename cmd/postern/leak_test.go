@@ -96,6 +96,7 @@ func TestTokensDoNotPrint(t *testing.T) {
 			s.runWith(spoilt+"\n", "check --json --catalog $CATALOG GET /api/3/merchant")
 		}
 		s.run("secret show", token)
+		s.run("secret show", "-"+token)
 		s.run("secret delete", token)
 	}
 	_, metrics := g.get("/metrics")
