@@ -3,6 +3,14 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 30s
+FUZZ ?= ^Fuzz
+HOSTILETIME ?= 10m
+
+# The tests of what must not get past, in the packages that have them. $(call counted,COMMAND) runs one that is verbose, and shows its counts
+# and what failed.
+hostile = '^Test(Hostile|Sweep|Differential|Alike|CostOfHostility|MistypedCosts|ForgedLog|TokensDoNotPrint)'
+hostile_in = ./authz/... ./envoy ./cmd/postern
+counted = { $(1) || echo FAIL; } | awk '/_test.go:/ || /^--- FAIL/ || /^(ok|FAIL|panic)/ { print } /^[ ]*--- FAIL/ || /^(FAIL|panic)/ { bad = 1 } END { exit bad }'
 
 # $(call need,TEST,PACKAGES,WHY): installs Debian packages where TEST fails, root may, and there is apt-get; elsewhere it says what to do.
 need = { $(1); } >/dev/null 2>&1 \
@@ -25,7 +33,8 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 
 .PHONY: test
 test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis and Chromium; with the compose file's where a container engine can run
-	go test -race -timeout 10m ./...
+	go test -race -timeout 10m -skip $(hostile) ./...
+	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
@@ -39,6 +48,14 @@ faults: envoy redis ## what faults of the store and restarts do to requests, mea
 bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute
 	go test -run '^$$' -bench 'Filter|Unrestricted' -benchtime 300x ./envoy
 
+# Fuzzing takes HOSTILETIME a target, on one core.
+.PHONY: hostile
+hostile: envoy redis ## what must not get past, at length: ten million requests, mutants, guards taken out, fuzzing: an hour and a half
+	@$(call counted,POSTERN_DIFFERENTIAL=10000000 go test -count=1 -v -timeout 60m -run '^TestDifferential' ./authz)
+	@$(call counted,POSTERN_ALIKE=100000 go test -tags hostile -count=1 -v -timeout 60m -run $(hostile) $(hostile_in))
+	@$(call counted,go test -tags hostile -count=1 -v -timeout 120m -run '^Test(Guards|EnvoyGuards|Mutants|Flood)$$' ./envoy)
+	@$(MAKE) --no-print-directory fuzz FUZZTIME='$(HOSTILETIME)' FUZZFLAGS='-parallel 1' FUZZ='^Fuzz\(Authorize\|Resolve\|ParseBearer\|Parse\|DecodeRecord\|Load\)$$'
+
 .PHONY: build
 build: ## bin/postern
 	CGO_ENABLED=0 go build -trimpath -o bin/postern ./cmd/postern
@@ -46,8 +63,8 @@ build: ## bin/postern
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .) && [ -z "$$files" ] || { echo "make lint: to be formatted with gofmt -w:" $$files >&2; exit 1; }
-	go vet -tags compose,faults ./...
-	go run $(STATICCHECK) -tags compose,faults ./...
+	go vet -tags compose,faults,hostile ./...
+	go run $(STATICCHECK) -tags compose,faults,hostile ./...
 
 .PHONY: compose-test
 compose-test: ## the compose file's test, on the container engine that answers or, as root, one of its own
@@ -58,9 +75,9 @@ compose-test: ## the compose file's test, on the container engine that answers o
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
 	@go list ./... | while read -r package; do \
 		listed=$$(go test -list '^Fuzz' "$$package") || { echo "$$listed"; exit 1; }; \
-		for name in $$(echo "$$listed" | grep '^Fuzz'); do \
+		for name in $$(echo "$$listed" | grep '$(FUZZ)'); do \
 			echo "$$package $$name"; \
-			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' "$$package" || exit 1; \
+			go test -run '^$$' -fuzz "^$$name\$$" -fuzztime '$(FUZZTIME)' $(FUZZFLAGS) "$$package" || exit 1; \
 		done; \
 	done
 

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,13 +12,15 @@ import (
 // so far.
 type node struct {
 	literals   map[string]*node
-	parameters []parameter // in the order added; the plain one too
-	route      *route      // the template that ends here, or nil
+	folded     map[string][]*node // literals, in lower case; those that a value may be mistaken for
+	parameters []parameter        // in the order added; the plain one too
+	route      *route             // the template that ends here, or nil
 }
 
 type parameter struct {
 	segment
-	next *node
+	folded segment // the same with lower-case letters around it
+	next   *node
 }
 
 func (n *node) add(r *route) {
@@ -31,10 +34,12 @@ func (n *node) add(r *route) {
 func (n *node) child(s segment) *node {
 	if s.literal() {
 		if n.literals == nil {
-			n.literals = map[string]*node{}
+			n.literals, n.folded = map[string]*node{}, map[string][]*node{}
 		}
 		if n.literals[s.prefix] == nil {
-			n.literals[s.prefix] = &node{}
+			next := &node{}
+			n.literals[s.prefix] = next
+			n.folded[strings.ToLower(s.prefix)] = append(n.folded[strings.ToLower(s.prefix)], next)
 		}
 		return n.literals[s.prefix]
 	}
@@ -43,49 +48,100 @@ func (n *node) child(s segment) *node {
 			return p.next
 		}
 	}
-	p := parameter{segment: s, next: &node{}}
+	folded := segment{prefix: strings.ToLower(s.prefix), suffix: strings.ToLower(s.suffix), chars: s.chars}
+	p := parameter{segment: s, folded: folded, next: &node{}}
 	n.parameters = append(n.parameters, p)
 	return p.next
 }
 
-// match appends to found every route whose template path fills. rest is what
-// follows the slash of the next segment.
-func (n *node) match(found []*route, rest string) []*route {
+// matches are the routes of one path.
+type matches struct {
+	exact []*route // whose template the path fills
+	near  []*route // whose template some servers say it fills: those that fold case, or drop what trails
+}
+
+// match adds every route that path may be taken for. rest is what follows the
+// slash of the next segment; near tells that one before was only nearly right.
+func (n *node) match(m *matches, rest string, near bool) {
 	segment, rest, more := strings.Cut(rest, "/")
-	follow := func(next *node) {
+	follow := func(next *node, near bool) {
 		switch {
 		case more:
-			found = next.match(found, rest)
-		case next.route != nil:
-			found = append(found, next.route)
+			next.match(m, rest, near)
+		case next.route == nil:
+		case near:
+			m.near = append(m.near, next.route)
+		default:
+			m.exact = append(m.exact, next.route)
 		}
 	}
-	if next := n.literals[segment]; next != nil {
-		follow(next)
+	next := n.literals[segment]
+	if next != nil {
+		follow(next, near)
 	}
+	value := false
 	for _, p := range n.parameters {
 		if p.matches(segment) {
-			follow(p.next)
+			value = true
+			follow(p.next, near)
 		}
 	}
-	return found
+	if value && next == nil { // a literal is what it is: its catalog tells it from its like
+		n.mistaken(segment, func(next *node) { follow(next, true) })
+	}
+}
+
+// mistaken calls follow for what a value may be mistaken for: a literal in
+// other letters, or before an extension or dots at the end, and a parameter
+// with such a literal around it.
+func (n *node) mistaken(value string, follow func(*node)) {
+	if len(n.literals) == 0 && len(n.parameters) == 1 {
+		return
+	}
+	var buffer [maxValue]byte
+	lower := append(buffer[:0], value...)
+	for i, b := range lower {
+		if 'A' <= b && b <= 'Z' {
+			lower[i] = b + 'a' - 'A'
+		}
+	}
+	undotted := bytes.TrimRight(lower, ".")
+	stem := undotted[:max(0, bytes.LastIndexByte(undotted, '.'))]
+	for _, reading := range [...][]byte{lower, undotted, stem} {
+		if len(reading) == 0 {
+			continue
+		}
+		for _, next := range n.folded[string(reading)] {
+			follow(next)
+		}
+		for _, p := range n.parameters {
+			if !p.plain() && !p.matches(value) && p.folded.matches(string(reading)) {
+				follow(p.next)
+			}
+		}
+	}
 }
 
 // resolve finds the routes that path may be taken for: literal segments beat
 // parameters (OpenAPI 3.1, "Path Templating Matching"), and where that rule
-// does not decide between templates, all of them. Nothing is decoded, cleaned
-// or trimmed.
+// does not decide between templates, all of them; so too the routes that a
+// server takes a value for which folds case, or drops an extension or dots at
+// the end. Nothing is decoded, cleaned or trimmed to find a route.
 func (c *Catalog) resolve(path string) []*route {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
 		return nil
 	}
 	var buffer [4]*route
-	found := c.root.match(buffer[:0], rest)
-	if len(found) <= 1 {
-		return found
+	m := matches{exact: buffer[:0]}
+	c.root.match(&m, rest, false)
+	if len(m.exact) > 1 {
+		m.exact = mostSpecific(m.exact)
 	}
-	return mostSpecific(found)
+	if len(m.exact) == 0 {
+		return nil
+	}
+	return appendNew(m.exact, m.near...)
 }
 
 // mostSpecific keeps the routes that no other one of them beats.
@@ -184,5 +240,5 @@ func (c *Catalog) Paths(path string) []string {
 // matches reports whether a path fills the template.
 func (t template) matches(path string) bool {
 	parts := strings.Split(path, "/")[1:]
-	return len(parts) == len(t.segments) && slices.EqualFunc(t.segments, parts, segment.matches)
+	return slices.EqualFunc(t.segments, parts, segment.matches)
 }

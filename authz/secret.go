@@ -230,7 +230,7 @@ func sharedMedia(endpoints []*Endpoint) []string {
 }
 
 // appendNew appends the items that are not there yet.
-func appendNew(to []string, items ...string) []string {
+func appendNew[T comparable](to []T, items ...T) []T {
 	for _, item := range items {
 		if !slices.Contains(to, item) {
 			to = append(to, item)

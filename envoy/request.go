@@ -53,22 +53,25 @@ func parse(ctx context.Context, r *authv3.CheckRequest) (incoming, authz.Reason)
 // header_map where encode_raw_headers is on: both are read, and two fields are
 // Malformed wherever they stand.
 func authorization(http *authv3.AttributeContext_HttpRequest) (string, authz.Reason) {
-	var fields []string
+	var field string
+	count := 0
 	for name, value := range http.GetHeaders() {
 		if strings.EqualFold(name, "authorization") {
-			fields = append(fields, value)
+			field = value
+			count++
 		}
 	}
 	for _, h := range http.GetHeaderMap().GetHeaders() {
 		if strings.EqualFold(h.GetKey(), "authorization") {
-			fields = append(fields, headerValue(h))
+			field = headerValue(h)
+			count++
 		}
 	}
-	switch len(fields) {
+	switch count {
 	case 0:
 		return "", authz.NoSecret
 	case 1:
-		return fields[0], authz.Undecided
+		return field, authz.Undecided
 	}
 	return "", authz.Malformed
 }

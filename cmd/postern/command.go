@@ -170,7 +170,7 @@ func (c *call) parseAny() ([]string, error) {
 			if errors.Is(err, flag.ErrHelp) {
 				return nil, err
 			}
-			return nil, usageError{err}
+			return nil, usageError{withoutToken(err)}
 		}
 		if rest = c.flags.Args(); len(rest) == 0 {
 			break
@@ -260,4 +260,14 @@ func (c *call) printJSON(value any) error {
 
 func (c *call) warn(format string, a ...any) {
 	fmt.Fprintf(c.Stderr, "postern %s: warning: %s\n", c.cmd.name, fmt.Sprintf(format, a...))
+}
+
+// withoutToken is the error of a flag that is none, without its name where that
+// is as long as a token: tokens may begin with a dash.
+func withoutToken(err error) error {
+	const unknown = "flag provided but not defined: "
+	if name, ok := strings.CutPrefix(err.Error(), unknown); ok && len(name) > 20 {
+		return errors.New(unknown + "it is not shown, as it may be a token, which --token-stdin takes")
+	}
+	return err
 }

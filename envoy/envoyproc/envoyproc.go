@@ -106,6 +106,7 @@ func launch(ctx context.Context, bin string, bootstrap []byte) (*Process, error)
 // runtime ends idle threads as it likes.
 func (p *Process) run(ctx context.Context, cmd *exec.Cmd, started chan<- error) {
 	runtime.LockOSThread()
+	defer runtime.UnlockOSThread() // else the thread ends too, and with it whatever else it has started
 	defer close(p.done)
 	defer os.RemoveAll(p.dir)
 	defer p.cancel()
