@@ -22,7 +22,7 @@ func TestMetadata(t *testing.T) {
 		filter            bool
 	}{
 		{"granted", "office", "/api/3/merchant", map[string]string{"decision": "allow", "reason": "granted", "merchant_id": "m-1", "secret_id": w.idOf(t, "office"), "endpoint": "getMerchant"}, false},
-		{"granted, to be filtered", "label", "/api/3/orders/PP1/label", map[string]string{"decision": "allow", "reason": "granted", "merchant_id": "m-1", "secret_id": w.idOf(t, "label"), "endpoint": "getOrderLabel", "filter": "required"}, true},
+		{"granted, to be filtered", "label", "/api/3/orders/PP1/label", map[string]string{"decision": "allow", "reason": "granted", "merchant_id": "m-1", "secret_id": w.idOf(t, "label"), "endpoint": "getOrderLabel", "filter": "required", "filter_safe": "yes"}, true},
 		{"not granted", "office", "/api/3/orders/returns/label", map[string]string{"decision": "deny", "reason": "not_granted", "merchant_id": "m-1", "secret_id": w.idOf(t, "office"), "endpoint": "getReturn getOrderLabel"}, false},
 		{"unknown", "mistyped", "/nowhere", map[string]string{"decision": "deny", "reason": "unknown"}, false},
 		{"lost", "lost", "/api/3/merchant", map[string]string{"decision": "error", "reason": "record_missing", "secret_id": w.idOf(t, "lost"), "endpoint": "getMerchant"}, false},
