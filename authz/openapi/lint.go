@@ -90,7 +90,7 @@ func (d *document) priced(operation *yaml.Node, groups []authz.FieldGroup) []str
 	}
 	for _, content := range d.contents(operation) {
 		for media, value := range entries(content) {
-			if !strings.Contains(strings.ToLower(media.Value), "json") {
+			if !mayBeJSON(strings.ToLower(media.Value)) {
 				continue
 			}
 			_, schema := d.field(d.follow(value), "schema")
@@ -98,6 +98,12 @@ func (d *document) priced(operation *yaml.Node, groups []authz.FieldGroup) []str
 		}
 	}
 	return w.found
+}
+
+// mayBeJSON reports whether a type, or a range of types such as */*, covers
+// JSON.
+func mayBeJSON(media string) bool {
+	return strings.Contains(media, "json") || media == "*/*" || media == "application/*"
 }
 
 // walk is a walk through the schemas of an operation's answers.

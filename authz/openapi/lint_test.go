@@ -87,6 +87,18 @@ func TestLint(t *testing.T) {
 	}
 }
 
+// Some write all answers under a range of types.
+func TestLintReadsRanges(t *testing.T) {
+	for media, want := range map[string]bool{
+		"application/json": true, "application/vnd.api+JSON": true, `"*/*"`: true, `"application/*"`: true, "text/csv": false, `"image/*"`: false,
+	} {
+		document := strings.Replace(string(linted("", "{properties: {price: {}}}")), "application/json: {schema", media+": {schema", 1)
+		if got := len(Lint([]byte(strings.Replace(document, `, "*/*": {}`, "", 1))).Warnings) > 0; got != want {
+			t.Errorf("%s: warned: %v, want %v", media, got, want)
+		}
+	}
+}
+
 // TestLintIsBounded walks schemas of which each holds the next one twice.
 func TestLintIsBounded(t *testing.T) {
 	var b strings.Builder
