@@ -125,6 +125,7 @@ func (s *shell) failOver(url string, fail func()) {
 	}
 	g.awaitFresh()
 	fresh := s.serve(shipped) // one that has seen nothing
+	s.patiently(keep, 1)      // the servers have settled
 	for _, f := range left {  // deleting again finishes what was left, once a replica follows
 		g.await("delete "+f.ID, func() bool { return s.run("secret delete --wait 5s", f.ID).code == exitDone })
 	}
