@@ -30,6 +30,7 @@ type trial struct {
 	console *redis.Conn // is there before the fault
 	second  *redis.Client
 	cold    []authz.Form // for the control
+	foreign []string     // good tokens, minted elsewhere, that the gate has not seen
 }
 
 // TestFaultsOfStore has each fault befall a gate that a recorder watches.
@@ -85,6 +86,13 @@ func newTrial(t *testing.T, f fault) *trial {
 	tr.console = tr.second.Conn()
 	tr.say([]any{"PING"})
 	tr.cold = s.secrets(12)
+	for i := range 5 {
+		token := fmt.Sprintf("partner.token.of.somebody.%d", i)
+		tr.foreign = append(tr.foreign, token)
+		if got := s.runWith(token, "secret import --merchant m1 --description test --token-stdin "+permission); got.code != exitDone {
+			t.Fatalf("secret import: %s", got.summary())
+		}
+	}
 	s.ok("secret delete", s.create(permission).ID) // so that the log is not empty
 	url := "redis://gate:pw@" + tr.strait.addr
 	if f.anonymous {
@@ -103,9 +111,11 @@ func (tr *trial) run(f fault) {
 	r := tr.record(warm, coldOnes, doom)
 	f.begin(tr)
 	tr.await("feel the fault", func() bool { return f.bites(tr) })
+	tr.keepsPromises()
 	deleted := make(chan result, 1)
 	go func() { deleted <- r.revoke("--wait 200ms") }()
 	time.Sleep(pick(5*time.Second, 300*time.Millisecond))
+	tr.keepsPromises()
 	if f.end != nil {
 		f.end(tr)
 	}
@@ -114,6 +124,20 @@ func (tr *trial) run(f fault) {
 		tr.recovers(r)
 	}
 	r.finish()
+}
+
+// keepsPromises demands what no trouble with the store may change: that the
+// gate stays ready, and denies no good secret, of whatever origin.
+func (tr *trial) keepsPromises() {
+	tr.t.Helper()
+	if r, health := tr.readyz(), tr.servingState(); r.status != 200 || !r.Ready || health != "SERVING" {
+		tr.t.Errorf("readyz = %d %v, gRPC health = %s, want 200 and SERVING", r.status, r.Problems, health)
+	}
+	for _, token := range tr.foreign {
+		if status, reason := tr.verdict(token); status != 200 && status != 503 {
+			tr.t.Errorf("an imported secret = %d (%s), want 200 or 503", status, reason)
+		}
+	}
 }
 
 // recovers demands that all is as before the fault.
