@@ -20,10 +20,13 @@ var errNoLog = errors.New("the store has no log of changes, so secrets are read 
 
 // follower follows the store's log of changes, and reports how far it is.
 type follower struct {
-	name    string
-	catalog func() string // hash
+	catalog  func() string // hash
+	instance string
 
-	mu       sync.Mutex     // guards what follows
+	mu       sync.Mutex // guards what follows
+	name     string
+	named    bool           // a report by that name was stored
+	shared   string         // the name that another process has too; "": none
 	cursor   store.Position // of the last entry applied
 	sequence int64          // its number
 	begun    bool           // cursor is where the log was found
@@ -48,9 +51,18 @@ func (c *Secrets) Follow(ctx context.Context) {
 	group.Go(func() { c.reportOn(ctx) })
 	group.Go(func() { c.writeUsage(ctx) })
 	group.Wait()
-	leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
+	c.Leave(ctx)
+}
+
+// Leave takes this sidecar off the fleet's list, also after ctx has ended. It is
+// for one that Follow was not called on, which does it by itself.
+func (c *Secrets) Leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()
-	c.store.Leave(leaving, c.follower.name) // where it fails, the report runs out by itself
+	c.follower.mu.Lock()
+	name := c.follower.name
+	c.follower.mu.Unlock()
+	c.store.Leave(ctx, name, c.follower.instance) // where it fails, the report runs out by itself
 }
 
 // Begin reports and finds the log's end, so that what is read from then on can
@@ -175,14 +187,14 @@ func (f *follower) at() store.Position {
 // apply drops what an entry says has changed. An entry carries no authority:
 // whoever can write one makes a secret be read again, and no more.
 func (f *follower) apply(c *Secrets, e store.Entry) {
+	if k, ok := parseKey(e.Secret); ok { // before anything can say that it is applied
+		c.drop(k)
+	}
 	f.mu.Lock()
 	follows := f.sequence > 0 && e.Sequence == f.sequence+1 // an empty log may have been emptied again since
 	f.mu.Unlock()
 	if !follows {
 		f.jump(c, e, e.Position.Previous())
-	}
-	if k, ok := parseKey(e.Secret); ok {
-		c.drop(k)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

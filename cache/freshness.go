@@ -2,6 +2,8 @@ package cache
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -138,7 +140,7 @@ type Freshness struct {
 	Confirmed bool          // they are
 	Lag       time.Duration // since the last proof that nothing was unseen; negative before the first one
 	Gaps      int64         // times that changes may have been missed
-	Unsafe    []string      // Redis's settings that can lose secrets or deletions
+	Unsafe    []string      // settings that can lose secrets or deletions, or confuse who counts them
 	Trouble   error         // why it is not Confirmed, where that is known
 }
 
@@ -151,7 +153,10 @@ func (c *Secrets) Freshness() Freshness {
 	}
 	c.follower.mu.Lock()
 	defer c.follower.mu.Unlock()
-	f.Unsafe = c.follower.master.Unsafe
+	f.Unsafe = slices.Clone(c.follower.master.Unsafe)
+	if shared := c.follower.shared; shared != "" {
+		f.Unsafe = append(f.Unsafe, fmt.Sprintf("another sidecar has the name %s, so this one reports as %s: give each a --name of its own", shared, c.follower.name))
+	}
 	if !f.Confirmed {
 		f.Trouble = errors.Join(c.follower.pollTrouble, c.follower.reportTrouble)
 	}

@@ -197,7 +197,15 @@ func (s *servers) tryPlain(n *node, cmd redis.Cmder) error {
 			return errBlocked
 		}
 		cmd.SetVal(1)
-	case *redis.StringCmd: // INFO, GET
+	case *redis.StringCmd: // INFO, GET, HGET
+		if cmd.Name() == "hget" {
+			stored, ok := n.hashes[key][value]
+			if !ok {
+				return redis.Nil
+			}
+			cmd.SetVal(stored)
+			return nil
+		}
 		if cmd.Name() == "info" {
 			cmd.SetVal(s.info(n))
 			return nil

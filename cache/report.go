@@ -94,7 +94,7 @@ func (c *Secrets) compose(now time.Time) (r store.Report, fenced bool) {
 	f := &c.follower
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	r = store.Report{Name: f.name, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack}
+	r = store.Report{Name: f.name, Instance: f.instance, Anew: !f.named, Catalog: f.catalog(), Epoch: c.firstEpoch(), RunID: f.master.RunID, Bound: c.bound() + reportSlack}
 	if f.begun && r.RunID != "" { // else nothing is applied yet
 		r.Applied = f.cursor.String()
 	}
@@ -111,8 +111,14 @@ func (f *follower) learn(master store.Master, err error, sent time.Time) (anothe
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.reportTrouble = err
-	if err == nil {
-		f.reported = sent
+	switch {
+	case err == nil:
+		f.reported, f.named = sent, true
+	case errors.Is(err, store.ErrUnfollowed):
+		f.named = true
+	case errors.Is(err, store.ErrNameTaken): // by a successor, or by mistake: that we may still run must be known
+		f.shared, f.name, f.named = f.name, f.name+"/"+f.instance[:6], false
+		f.reportSoon()
 	}
 	if err == nil || master.Followed && !errors.Is(err, store.ErrUnfollowed) { // full, say, and the master all the same
 		f.followed = sent

@@ -58,7 +58,7 @@ func New(s *store.Store, o Options) *Secrets {
 	c := &Secrets{
 		store: s, maxStale: o.MaxStale, timeout: cmp.Or(o.Timeout, 50*time.Millisecond), unknown: newUnknowns(),
 		fresh:    freshness{lagLimit: cmp.Or(o.LagLimit, time.Second)},
-		follower: follower{name: cmp.Or(o.Name, rand.Text()), catalog: o.Catalog, applied: make(chan struct{}, 1)},
+		follower: follower{name: cmp.Or(o.Name, rand.Text()), instance: rand.Text(), catalog: o.Catalog, applied: make(chan struct{}, 1)},
 		usage:    newUsage(cmp.Or(o.UsageEvery, 30*time.Second)),
 	}
 	for i := range c.shards {

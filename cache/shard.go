@@ -133,6 +133,9 @@ func (c *Secrets) readUnraced(read func() (*authz.Secret, error)) (*authz.Secret
 		if err != nil {
 			return nil, err
 		}
+		if age(m.at, time.Now()) > c.timeout+c.fresh.lagLimit { // this process stood still: it is of before
+			continue
+		}
 		if kept, ok := c.keep(secret, m); ok {
 			return kept, nil
 		}

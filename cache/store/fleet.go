@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,11 +19,12 @@ const fleetKey = "{postern}:sidecars"
 // Report is what a sidecar says of itself, every second and after each change
 // that it applied.
 type Report struct {
-	Name    string `json:"name"`    // of the process, unique
-	Catalog string `json:"catalog"` // hash
-	Applied string `json:"applied"` // the Position up to which it has applied the log
-	Skipped string `json:"skipped"` // that up to which it may not have seen all of it, and use a secret as it was; "" where it has seen all
-	Epoch   string `json:"epoch"`   // of the store, as it first saw it
+	Name     string `json:"name"`     // of the process, unique
+	Instance string `json:"instance"` // random: tells processes of one name apart
+	Catalog  string `json:"catalog"`  // hash
+	Applied  string `json:"applied"`  // the Position up to which it has applied the log
+	Skipped  string `json:"skipped"`  // that up to which it may not have seen all of it, and use a secret as it was; "" where it has seen all
+	Epoch    string `json:"epoch"`    // of the store, as it first saw it
 
 	// Bound is how long after its last report it may still use a secret as it
 	// was: after that it has stopped, whatever has become of it.
@@ -33,6 +35,10 @@ type Report struct {
 	// is how long before it the last use was that it will not write; 0: none.
 	Unwritten time.Duration `json:"unwritten"`
 	Lost      time.Duration `json:"lost,omitempty"`
+
+	// Anew takes the name over from whoever had it: in the first report, and in
+	// no other.
+	Anew bool `json:"-"`
 
 	// RunID is that of the master whose log Applied is a place in; "" takes it
 	// for a place in any.
@@ -64,9 +70,15 @@ func (s Sidecar) hasApplied(p Position, epoch string) bool {
 	return s.Skipped == "" || err == nil && skipped.Before(p)
 }
 
-// stamp stores a report with Redis's time before it, and returns that time.
+// ErrNameTaken tells that another process reports by the name of this one. It
+// may have begun since, as its successor; but both cannot be counted.
+var ErrNameTaken = errors.New("another sidecar has the same name")
+
+// stamp stores a report with Redis's time before it, and returns that time. ARGV[3]
+// is what the report before it must hold, if there is one.
 var stamp = redis.NewScript(`
-local now = redis.call('TIME')
+local now, before = redis.call('TIME'), redis.call('HGET', KEYS[1], ARGV[1])
+if before and ARGV[3] ~= '' and not string.find(before, ARGV[3], 1, true) then return 'taken' end
 redis.call('HSET', KEYS[1], ARGV[1], now[1] .. string.format('%06d', now[2]) .. ' ' .. ARGV[2])
 return now[1] .. string.format('%06d', now[2])`)
 
@@ -74,7 +86,9 @@ return now[1] .. string.format('%06d', now[2])`)
 // what that master is, also where it does not take the report; its RunID is ""
 // where it does not answer. Where it has replicas, or fenced demands one, a
 // replica must take the report too: a master that was cut off answers readily
-// and knows nothing. ErrUnfollowed tells that none did.
+// and knows nothing. ErrUnfollowed tells that none did. The error is
+// ErrNameTaken where another process has reported by the name since this one's
+// last report.
 func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, err error) {
 	err = s.pinned(ctx, fleetKey, func(c *redis.Conn) error {
 		if m, err = inspect(ctx, c); err != nil {
@@ -87,8 +101,15 @@ func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, er
 		if err != nil {
 			return fmt.Errorf("encode report: %w", err)
 		}
-		if err := stamp.Run(ctx, c, []string{fleetKey}, r.Name, text).Err(); err != nil {
+		must := instanceOf(r.Instance)
+		if r.Anew {
+			must = ""
+		}
+		switch took, err := stamp.Run(ctx, c, []string{fleetKey}, r.Name, text, must).Text(); {
+		case err != nil:
 			return fmt.Errorf("report to the store: %w", unavailable(err))
+		case took == "taken":
+			return fmt.Errorf("report to the store as %s: %w", r.Name, ErrNameTaken)
 		}
 		if m.Replicas == 0 && !fenced {
 			return nil
@@ -98,9 +119,17 @@ func (s *Store) Report(ctx context.Context, r Report, fenced bool) (m Master, er
 	return m, err
 }
 
-// Leave takes a sidecar off the list: it has stopped.
-func (s *Store) Leave(ctx context.Context, name string) error {
-	if err := s.client.HDel(ctx, fleetKey, name).Err(); err != nil {
+// instanceOf is how an instance stands in its report.
+func instanceOf(instance string) string { return `"instance":"` + instance + `"` }
+
+// Leave takes a sidecar off the list: it has stopped. Its successor of the same
+// name stays.
+func (s *Store) Leave(ctx context.Context, name, instance string) error {
+	report, err := s.client.HGet(ctx, fleetKey, name).Result()
+	if err == nil && strings.Contains(report, instanceOf(instance)) {
+		err = s.client.HDel(ctx, fleetKey, name).Err()
+	}
+	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("leave the fleet: %w", unavailable(err))
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 var fleetBehaviours = []behaviour{
 	{"a sidecar is named until it must have stopped", names},
 	{"a sidecar that leaves is not waited for", leaves},
+	{"two sidecars of one name", sharesName},
 	{"a damaged report is no sidecar", namesNoDamaged},
 	{"a deletion waits for the sidecars", awaits},
 	{"an emptied store is not begun anew", beginsNotAnew},
@@ -72,11 +73,43 @@ func names(t *testing.T, w *world) {
 	w.same("the fleet, it reports again", w.fleet(), []string{"brief", "lasting"})
 }
 
+// Of two processes with one name, the second takes it over, and the first is
+// told when it reports again. Neither ends the other's.
+func sharesName(t *testing.T, w *world) {
+	report := func(instance string, anew bool) error {
+		_, err := w.Report(t.Context(), Report{Name: "n", Instance: instance, Anew: anew, Bound: time.Hour}, false)
+		return err
+	}
+	for _, step := range []struct {
+		instance string
+		anew     bool
+		want     error
+	}{
+		{"FIRST", true, nil}, {"FIRST", false, nil}, {"SECOND", true, nil}, {"FIRST", false, ErrNameTaken}, {"SECOND", false, nil},
+	} {
+		if err := report(step.instance, step.anew); !errors.Is(err, step.want) {
+			t.Errorf("report of %s, anew %v: %v, want %v", step.instance, step.anew, err, step.want)
+		}
+	}
+	for _, leave := range []struct {
+		instance string
+		left     []string
+	}{{"FIRST", []string{"n"}}, {"SECOND", nil}} {
+		if err := w.Leave(t.Context(), "n", leave.instance); err != nil {
+			t.Errorf("Leave: %v", err)
+		}
+		w.same("the fleet that "+leave.instance+" has left", w.fleet(), leave.left)
+	}
+	if err := report("SECOND", false); err != nil {
+		t.Errorf("report by a name that was forgotten: %v", err)
+	}
+}
+
 func leaves(t *testing.T, w *world) {
 	w.reports("a", "", Position{})
 	w.reports("b", "", Position{})
 	for range 2 {
-		if err := w.Leave(t.Context(), "a"); err != nil {
+		if err := w.Leave(t.Context(), "a", ""); err != nil {
 			t.Errorf("Leave: %v", err)
 		}
 		w.same("the fleet that one has left", w.fleet(), []string{"b"})
@@ -144,7 +177,7 @@ func awaits(t *testing.T, w *world) {
 	wait("two are behind", []string{"ahead", "exact"}, []string{"early", "new", "of another store"})
 	w.reports("new", epoch, deletion.Announced)
 	w.reports("of another store", epoch, deletion.Announced)
-	time.AfterFunc(10*time.Millisecond, func() { _ = w.Leave(context.Background(), "early") }) // the wait tells
+	time.AfterFunc(10*time.Millisecond, func() { _ = w.Leave(context.Background(), "early", "") }) // the wait tells
 	ctx, cancel := context.WithTimeout(t.Context(), patient)
 	defer cancel()
 	if applied, late, err := w.AwaitApplied(ctx, deletion.Announced); err != nil || len(applied) != 4 || len(late) != 0 {
@@ -171,7 +204,7 @@ func beginsNotAnew(t *testing.T, w *world) {
 		}
 	}
 	w.unchanged("a refusal", before)
-	if err := w.Leave(t.Context(), "knows"); err != nil {
+	if err := w.Leave(t.Context(), "knows", ""); err != nil {
 		t.Fatal(err)
 	}
 	w.reports("new", "", Position{}) // knows of no epoch
@@ -187,7 +220,7 @@ func namesAway(t *testing.T, w *world) {
 	_, _, fleet := w.Fleet(t.Context())
 	_, report := w.Report(t.Context(), Report{Name: "a", Bound: time.Hour}, false)
 	_, _, awaited := w.AwaitApplied(t.Context(), Position{})
-	for _, err := range []error{fleet, report, awaited, w.Leave(t.Context(), "a")} {
+	for _, err := range []error{fleet, report, awaited, w.Leave(t.Context(), "a", "")} {
 		if !errors.Is(err, authz.StoreUnavailable) {
 			t.Errorf("a fleet that is away: %v, want %v", err, authz.StoreUnavailable)
 		}

@@ -59,6 +59,26 @@ $`).FindStringSubmatch(out)
 	}
 }
 
+// Two sidecars by one name are counted as two, and say so: the one that is cut off
+// must not hide behind the other.
+func TestFaultsSharedName(t *testing.T) {
+	s := newShell(t)
+	secret := s.create(permission)
+	strait := newStrait(t, s.redis.Addr)
+	first := s.serve("--name gate --redis redis://" + strait.addr)
+	first.warm(secret)
+	second := s.serve("--name gate")
+	second.warm(secret)
+	first.await("see that its name is shared", func() bool {
+		return strings.Contains(strings.Join(first.readyz().Problems, " "), "another sidecar has the name gate") && first.metric("postern_store_unsafe") == 1
+	})
+	first.await("report again", func() bool { return first.metric("postern_fresh") == 1 })
+	strait.does(mute)
+	if out := s.ok("secret delete --wait 300ms", secret.ID); !strings.Contains(out, "applied by 1 of 2 sidecars") || !strings.Contains(out, "gate/") {
+		t.Errorf("secret delete with one of two cut off = %q, want 1 of 2, and the other named", out)
+	}
+}
+
 func moment(t *testing.T, text string) time.Time {
 	t.Helper()
 	at, err := time.Parse(time.RFC3339, text)

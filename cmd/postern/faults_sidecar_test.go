@@ -101,6 +101,31 @@ func TestFaultsRedisDownAtStart(t *testing.T) {
 	}
 }
 
+// Settings of Redis that can lose secrets or deletions are told at the start, to
+// probes and as a metric; that is no reason not to serve.
+func TestFaultsUnsafeSettings(t *testing.T) {
+	s := newShell(t)
+	s.create(permission)
+	if g := s.serve(""); g.metric("postern_store_unsafe") != 0 || len(g.readyz().Problems) > 0 {
+		t.Errorf("control: with safe settings: %v", g.readyz().Problems)
+	}
+	s.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+	s.ask("CONFIG", "SET", "appendonly", "no")
+	g := s.serve("")
+	told := []string{strings.Join(g.readyz().Problems, " ")}
+	g.await("log it", func() bool { return strings.Contains(g.log.String(), "maxmemory-policy") })
+	for _, text := range append(told, g.log.String()) {
+		for _, want := range []string{"maxmemory-policy is allkeys-lru", "append-only"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("told %q, want %q in it", text, want)
+			}
+		}
+	}
+	if r := g.readyz(); r.status != 200 || g.metric("postern_store_unsafe") != 2 {
+		t.Errorf("readyz = %d, postern_store_unsafe %v, want 200 and 2", r.status, g.metric("postern_store_unsafe"))
+	}
+}
+
 // A socket file that was removed is made again, for checks and for operators,
 // while those that are connected go on; but not where another process has put
 // its own there.

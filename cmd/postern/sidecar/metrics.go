@@ -32,7 +32,7 @@ var (
 	fresh         = prometheus.NewDesc("postern_fresh", "1 while secrets in memory are used without asking the store.", nil, nil)
 	logLag        = prometheus.NewDesc("postern_log_lag_seconds", "How long ago the log of changes last proved that nothing was unseen; an answer of now is true as of then or later. -1 before the first time.", nil, nil)
 	logGaps       = prometheus.NewDesc("postern_log_gaps_total", "Times that changes may have been missed, and every secret was read again before use.", nil, nil)
-	storeUnsafe   = prometheus.NewDesc("postern_store_unsafe", "Settings of Redis that can lose secrets or deletions.", nil, nil)
+	storeUnsafe   = prometheus.NewDesc("postern_store_unsafe", "Settings that can lose secrets or deletions, or a name that two sidecars share.", nil, nil)
 	oldestAnswer  = prometheus.NewDesc("postern_oldest_answer_seconds", "The longest that an answer's secret had not been known to be true, since the process began.", nil, nil)
 	clockSet      = prometheus.NewDesc("postern_clock_set_seconds", "How far the machine's clock was set since the process began; below zero: back.", nil, nil)
 	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)

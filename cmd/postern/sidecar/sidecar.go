@@ -109,9 +109,11 @@ func Run(ctx context.Context, o Options) error {
 		o.Log.Warn("the store's changes cannot be followed yet", slog.Any("error", err))
 	}
 	if ctx.Err() != nil { // told to end already: the sockets stay whose they are
+		s.secrets.Leave(ctx)
 		return nil
 	}
 	if err := b.Publish(); err != nil {
+		s.secrets.Leave(ctx)
 		return err
 	}
 	return s.serve(ctx, b)
