@@ -188,7 +188,15 @@ func (s *servers) tryPlain(n *node, cmd redis.Cmder) error {
 			n.write(func(n *node) { n.values[key] = value })
 		}
 	case *redis.StatusCmd: // SET
+		before, there := n.values[key]
 		n.write(func(n *node) { n.values[key] = value })
+		switch {
+		case argument(cmd, 3) != "get":
+		case !there:
+			return redis.Nil
+		default:
+			cmd.SetVal(before)
+		}
 	case *redis.IntCmd: // HDEL, WAIT
 		switch {
 		case cmd.Name() == "hdel":

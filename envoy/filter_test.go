@@ -214,7 +214,7 @@ func checkWithheld(t *testing.T, r *http.Response, body string) {
 	t.Helper()
 	form := checkOurs(t, r, body)
 	want := map[int][]string{502: {"response_withheld", ""}, 503: {"temporarily_unavailable", "1"}}[r.StatusCode]
-	if got := []string{form["error"], r.Header.Get("Retry-After")}; !slices.Equal(got, want) || !strings.Contains(form["error_description"], "was carried out") {
+	if got := []string{form["error"], r.Header.Get("Retry-After")}; !slices.Equal(got, want) || !strings.Contains(form["error_description"], "may have been carried out") {
 		t.Errorf("got %s, retry-after %q, want %q", body, r.Header.Get("Retry-After"), want)
 	}
 }

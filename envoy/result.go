@@ -90,8 +90,8 @@ func (s *FilterStats) count(r Result, d time.Duration) {
 // The bodies of what is sent in the place of an answer. They hold nothing of
 // it. The upstream has acted by then.
 const (
-	bodyWithheld = `{"error":"response_withheld","error_description":"The request was carried out, but its response holds data that this API secret may not see and could not be freed of it"}`
-	bodyBusy     = `{"error":"temporarily_unavailable","error_description":"The request was carried out, but its response could not be freed right now of data that this API secret may not see"}`
+	bodyWithheld = `{"error":"response_withheld","error_description":"The request may have been carried out, but its response holds data that this API secret may not see and could not be freed of it"}`
+	bodyBusy     = `{"error":"temporarily_unavailable","error_description":"The request may have been carried out, but its response could not be freed right now of data that this API secret may not see"}`
 )
 
 // said is metadata that the filter leaves for envoy.yaml and the access log:

@@ -38,6 +38,26 @@ func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, 
 	case authz.ReasonOf(err) != authz.RecordInvalid:
 		return Deletion{}, err
 	}
+	return s.finish(ctx, tombstone, replicas)
+}
+
+// DeleteMinted is Delete for a secret that was minted here, as its token's check
+// tells: also where the store has lost its record, and sidecars may still use
+// what they have of it.
+func (s *Store) DeleteMinted(ctx context.Context, id string, replicas int) (Deletion, error) {
+	d, err := s.Delete(ctx, id, replicas)
+	if authz.ReasonOf(err) != authz.Unknown {
+		return d, err
+	}
+	if epoch, failed := s.Epoch(ctx); failed != nil || epoch == "" { // a store that was never begun has lost nothing
+		return d, errors.Join(err, failed)
+	}
+	return s.finish(ctx, authz.Secret{ID: id}, replicas)
+}
+
+// finish buries a secret, and takes it off its merchant's list.
+func (s *Store) finish(ctx context.Context, tombstone authz.Secret, replicas int) (Deletion, error) {
+	id := tombstone.ID
 	at, err := s.bury(ctx, &tombstone, replicas)
 	if err != nil {
 		return Deletion{}, err
@@ -55,41 +75,53 @@ func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, 
 // then announces it: in this order, so that whoever hears of it reads it. Then
 // it writes it again, to wait for replicas: a connection that were held over
 // the announcement, which takes another, would let deletions at once wait for
-// each other. A tombstone has no time to live.
+// each other. Where that replaces a record, a failover had brought it back, and
+// who heard of it may have read that: all of it is done again. A tombstone has
+// no time to live.
 func (s *Store) bury(ctx context.Context, tombstone *authz.Secret, replicas int) (at Position, err error) {
-	name := secretKey(tombstone.ID)
-	err = s.pinned(ctx, name, func(c *redis.Conn) error { return s.entomb(ctx, c, tombstone) })
-	if err == nil {
-		at, err = s.announce(ctx, tombstone.ID, replicas)
+	revived := true
+	for tries := 0; err == nil && revived && tries < 3; tries++ {
+		if _, err = s.entomb(ctx, tombstone, 0); err == nil {
+			at, err = s.announce(ctx, tombstone.ID, replicas)
+		}
+		if err == nil {
+			revived, err = s.entomb(ctx, tombstone, replicas)
+		}
 	}
-	if err == nil {
-		err = s.pinned(ctx, name, func(c *redis.Conn) error {
-			if err := s.entomb(ctx, c, tombstone); err != nil {
-				return err
-			}
-			return awaitAsked(ctx, c, replicas)
-		})
-	}
-	if errors.Is(err, ErrUnfollowed) {
+	switch {
+	case errors.Is(err, ErrUnfollowed):
 		err = fmt.Errorf("secret %s is deleted, but a failover could bring it back: %w: mend the replicas, then delete it again", tombstone.ID, err)
+	case err == nil && revived:
+		err = fmt.Errorf("secret %s: %w: its record comes back again and again: something else writes it; delete it again", tombstone.ID, authz.StoreUnavailable)
 	}
 	return at, err
 }
 
-// entomb writes a tombstone. Where there is one already it is written again,
-// as it was: so that the wait for replicas is for this connection's write.
-func (s *Store) entomb(ctx context.Context, c *redis.Conn, tombstone *authz.Secret) error {
+// entomb writes a tombstone, and waits for replicas. Where there is one already
+// it is written again, as it was: so that the wait is for this connection's
+// write. It reports whether anything else stood there.
+func (s *Store) entomb(ctx context.Context, tombstone *authz.Secret, replicas int) (replaced bool, err error) {
 	if tombstone.DeletedAt.IsZero() {
 		tombstone.DeletedAt = time.Now().UTC().Truncate(time.Millisecond)
 	}
 	sealed, err := encodeRecord(s.Keyring(), tombstone)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := c.Set(ctx, secretKey(tombstone.ID), sealed, 0).Err(); err != nil {
-		return fmt.Errorf("bury secret %s: %w", tombstone.ID, unavailable(err))
-	}
-	return nil
+	name := secretKey(tombstone.ID)
+	err = s.pinned(ctx, name, func(c *redis.Conn) error {
+		before, err := c.SetArgs(ctx, name, sealed, redis.SetArgs{Get: true}).Bytes()
+		if redis.HasErrorPrefix(err, "WRONGTYPE") { // GET minds, SET does not
+			err = c.Set(ctx, name, sealed, 0).Err()
+		}
+		if err != nil && !errors.Is(err, redis.Nil) {
+			return fmt.Errorf("bury secret %s: %w", tombstone.ID, unavailable(err))
+		}
+		was, _, err := decodeRecord(s.Keyring(), tombstone.ID, before)
+		replaced = err != nil || was.DeletedAt.IsZero()
+		return awaitAsked(ctx, c, replicas)
+	})
+	return replaced, err
 }
 
 // forestall writes a tombstone where no record is, so that none can be stored

@@ -33,7 +33,6 @@ func merchantCreate(c *call) error {
 
 func merchantDelete(c *call) error {
 	flags, revoking := c.storeFlags(), c.revokeFlags()
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
 	args, err := c.parse(1)
 	if err != nil {
 		return err
@@ -66,7 +65,7 @@ func merchantDelete(c *call) error {
 	for _, tombstone := range deletion.Tombstones {
 		ids = append(ids, tombstone.ID)
 	}
-	if *asJSON {
+	if *revoking.asJSON {
 		return c.printJSON(map[string]any{"merchant": args[0], "deleted": ids, "sidecars": applied})
 	}
 	fmt.Fprintf(c.Stdout, "merchant %s is closed, and %d secrets are deleted\n", args[0], len(ids))

@@ -13,12 +13,14 @@ import (
 type revokeFlags struct {
 	replicas *string
 	wait     *time.Duration
+	asJSON   *bool
 }
 
 func (c *call) revokeFlags() revokeFlags {
 	return revokeFlags{
 		replicas: c.flags.String("replicas", "all", "`N` replicas that must have the deletion: a number, or all that the master knows"),
 		wait:     c.flags.Duration("wait", 2*time.Second, "how long to wait for sidecars to apply it"),
+		asJSON:   c.flags.Bool("json", false, "print one JSON document"),
 	}
 }
 
@@ -46,31 +48,36 @@ func (c *call) printApplied(a store.Applied) {
 	}
 }
 
-// deleteFirst deletes the first of ids that the store has.
-func (c *call) deleteFirst(s *store.Store, ids []string, f revokeFlags, asJSON bool) error {
-	replicas, err := f.count()
+// deleteFirst deletes the first of ids that the store has; of a secret that was
+// minted here, also where the store has lost it.
+func (c *call) deleteFirst(s *store.Store, ids []string, minted bool, r revokeFlags) error {
+	replicas, err := r.count()
 	if err != nil {
 		return err
 	}
+	remove := s.Delete
+	if minted {
+		remove = s.DeleteMinted
+	}
 	for _, id := range ids {
 		begun := time.Now()
-		deletion, err := s.Delete(c.ctx, id, replicas)
+		deletion, err := remove(c.ctx, id, replicas)
 		if authz.ReasonOf(err) == authz.Unknown {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		applied, err := s.Settle(c.ctx, deletion, begun, *f.wait)
+		applied, err := s.Settle(c.ctx, deletion, begun, *r.wait)
 		if err != nil {
 			return err
 		}
-		if tombstone := deletion.Tombstones[0]; asJSON {
+		if tombstone := deletion.Tombstones[0]; *r.asJSON {
 			return c.printJSON(map[string]any{"id": id, "merchant": tombstone.Merchant, "deleted_at": tombstone.DeletedAt, "sidecars": applied})
 		}
 		fmt.Fprintf(c.Stdout, "secret %s is deleted\n", id)
 		c.printApplied(applied)
 		return nil
 	}
-	return noSuchSecret(strings.Join(ids, " or "))
+	return fmt.Errorf("%w. Where the store has lost it, sidecars may still use it: delete it by its token, with --token-stdin", noSuchSecret(strings.Join(ids, " or ")))
 }

@@ -247,7 +247,6 @@ func checkID(id string) error {
 func secretDelete(c *call) error {
 	storing, revoking := c.storeFlags(), c.revokeFlags()
 	stdin := c.flags.Bool("token-stdin", false, "read the token on stdin, instead of an ID: for one that leaked")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
 	args, err := c.parseAny()
 	if err != nil {
 		return err
@@ -260,30 +259,30 @@ func secretDelete(c *call) error {
 		return err
 	}
 	defer closer.Close()
-	ids := args
+	ids, minted := args, false
 	if *stdin {
-		if ids, err = c.idsOfToken(s.Keyring()); err != nil {
+		if ids, minted, err = c.idsOfToken(s.Keyring()); err != nil {
 			return err
 		}
 	} else if err := checkID(args[0]); err != nil {
 		return err
 	}
-	return c.deleteFirst(s, ids, revoking, *asJSON)
+	return c.deleteFirst(s, ids, minted, revoking)
 }
 
-// idsOfToken are the ids that the token on stdin may be stored under.
-func (c *call) idsOfToken(keys *authz.Keyring) ([]string, error) {
+// idsOfToken are the ids that the token on stdin may be stored under, and
+// whether it was minted here.
+func (c *call) idsOfToken(keys *authz.Keyring) (ids []string, minted bool, err error) {
 	token, err := c.readToken()
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	lookup, reason := keys.Lookup(token)
 	if reason != authz.Undecided {
-		return nil, fmt.Errorf("the token was not minted under this key file: it is mistyped, or of another store")
+		return nil, false, fmt.Errorf("the token was not minted under this key file: it is mistyped, or of another store")
 	}
-	var ids []string
 	for _, d := range lookup.Digests {
 		ids = append(ids, d.ID())
 	}
-	return ids, nil
+	return ids, lookup.Minted, nil
 }
