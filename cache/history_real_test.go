@@ -42,13 +42,13 @@ type onServer struct {
 	*storetest.Server
 	t    *testing.T
 	keys *authz.Keyring
-	busy sync.Mutex // while the server is not there
+	busy sync.RWMutex // for writing while the server is not there
 }
 
 func (o *onServer) play(seed uint64) {
 	random := rand.New(rand.NewPCG(seed, 1))
 	h := &history{
-		name: fmt.Sprint("h", seed), random: random, client: o.connect, keys: o.keys, slack: time.Second,
+		name: fmt.Sprint("h", seed), random: random, calm: o.busy.RLocker(), client: o.connect, keys: o.keys, slack: time.Second,
 		steps:   append([]step{{1, o.restart}, {2, o.pause}, {2, o.trim}}, anywhere...),
 		options: Options{LagLimit: lagLimit, Timeout: 500 * time.Millisecond, MaxStale: time.Duration(random.IntN(4)) * time.Second},
 	}
@@ -68,7 +68,9 @@ func (o *onServer) connect() redis.UniversalClient {
 }
 
 func (o *onServer) restart(h *history) {
-	o.busy.Lock()
+	if !o.busy.TryLock() {
+		return
+	}
 	defer o.busy.Unlock()
 	h.write("redis restarts")
 	o.Stop()
@@ -77,7 +79,9 @@ func (o *onServer) restart(h *history) {
 }
 
 func (o *onServer) pause(h *history) {
-	o.busy.Lock()
+	if !o.busy.TryLock() {
+		return
+	}
 	defer o.busy.Unlock()
 	h.write("redis is stopped for a while")
 	o.Pause()
@@ -86,7 +90,9 @@ func (o *onServer) pause(h *history) {
 }
 
 func (o *onServer) trim(h *history) {
-	o.busy.Lock()
+	if !o.busy.TryLock() {
+		return
+	}
 	defer o.busy.Unlock()
 	h.write("log trimmed")
 	o.Do("XTRIM", "{postern}:log", "MAXLEN", h.random.IntN(4))

@@ -276,11 +276,11 @@ func (s *servers) append(n *node, secret string) string {
 	if !later(id, n.last) {
 		id = [2]int64{n.last[0], n.last[1] + 1}
 	}
-	sequence := 1
+	sequence := int(n.now().UnixMilli())
 	if len(n.log) > 0 {
 		sequence, _ = strconv.Atoi(n.log[len(n.log)-1].Values["sequence"].(string))
-		sequence++
 	}
+	sequence++
 	entry := redis.XMessage{ID: fmt.Sprintf("%d-%d", id[0], id[1]), Values: map[string]any{"sequence": strconv.Itoa(sequence), "secret": secret}}
 	n.write(func(n *node) { n.log, n.last = append(n.log, entry), id })
 	s.wake()

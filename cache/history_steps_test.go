@@ -194,6 +194,10 @@ func names(fleet []store.Sidecar) (all []string) {
 
 // settle mends everything, and demands that all is right after a while.
 func (h *history) settle() {
+	if h.calm != nil {
+		h.calm.Lock()
+		defer h.calm.Unlock()
+	}
 	if h.servers != nil {
 		h.servers.lag(false)
 	}

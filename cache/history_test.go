@@ -32,6 +32,7 @@ type history struct {
 	admin   *store.Store
 	options Options
 	tamper  tamper
+	calm    sync.Locker // held at the end, while all must be well; nil: nobody else disturbs
 	members []*member
 	started int
 	work    sync.WaitGroup // what goes on beside

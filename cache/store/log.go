@@ -23,12 +23,17 @@ const logKey = "{postern}:log"
 const logLength = 100_000
 
 // appendEntry appends an entry with the sequence number after the last one's.
-// Redis's own ids cannot prove that none is missing. After an entry that is not
-// ours the numbers begin anew: what anyone else wrote must not end deleting.
+// Redis's own ids cannot prove that none is missing. Where there is no last one,
+// or it is not ours, the numbers begin anew, at the time in milliseconds: what
+// anyone else wrote must not end deleting, and what was trimmed must not look
+// like what comes after it.
 var appendEntry = redis.NewScript(`
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-local sequence = last and tonumber(last[2][2]) or 0
-if not (sequence >= 0 and sequence < 2^53) then sequence = 0 end
+local sequence = last and tonumber(last[2][2])
+if not (sequence and sequence > 0 and sequence < 2^53) then
+  local now = redis.call('TIME')
+  sequence = now[1] * 1000 + math.floor(now[2] / 1000)
+end
 return redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[2], '*', 'sequence', string.format('%d', sequence + 1), 'secret', ARGV[1])`)
 
 // Position is a place in the log: the stream id of an entry. The zero Position
