@@ -43,7 +43,7 @@ func (w *world) verdict(c testCase, rewrite func(method, path string) (string, s
 	if reason != authz.Undecided {
 		return authz.Verdict{Reason: reason}
 	}
-	secret := w.secrets[lookup.Digests[0]]
+	secret := w.secrets[lookup.Digest]
 	if secret == nil && lookup.Minted {
 		return authz.Verdict{Reason: authz.RecordMissing}
 	}

@@ -129,7 +129,7 @@ func (c *call) find(s *store.Store, credential string) (*authz.Secret, error) {
 	if reason != authz.Undecided {
 		return nil, reason
 	}
-	for _, d := range lookup.Digests {
+	for _, d := range lookup.All() {
 		secret, err := s.Read(c.ctx, d.ID())
 		if authz.ReasonOf(err) != authz.Unknown {
 			return secret, err
