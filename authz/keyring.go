@@ -75,7 +75,7 @@ type hmacPool struct{ pool sync.Pool }
 
 type hmacState struct {
 	hash.Hash
-	sum [sha256.Size]byte // here, as what is given to an interface is moved to the heap
+	in, out [sha256.Size]byte // here, as what is given to an interface must be on the heap
 }
 
 func newHMACPool(key []byte) *hmacPool {
@@ -91,8 +91,19 @@ func (p *hmacPool) sum(data ...[]byte) [sha256.Size]byte {
 	for _, d := range data {
 		h.Write(d)
 	}
-	h.Sum(h.sum[:0])
-	return h.sum
+	h.Sum(h.out[:0])
+	return h.out
+}
+
+// sumOf is the same of data of one size.
+func (p *hmacPool) sumOf(data [sha256.Size]byte) [sha256.Size]byte {
+	h := p.pool.Get().(*hmacState)
+	defer p.pool.Put(h)
+	h.in = data
+	h.Reset()
+	h.Write(h.in[:])
+	h.Sum(h.out[:0])
+	return h.out
 }
 
 // bytesOf is a text as bytes that nobody writes to, without a copy.
@@ -137,7 +148,7 @@ func (k *key) digestOf(t Token) Digest {
 	return k.digestOfSum(sum)
 }
 
-func (k *key) digestOfSum(sum [sha256.Size]byte) Digest { return k.digest.sum(sum[:]) }
+func (k *key) digestOfSum(sum [sha256.Size]byte) Digest { return k.digest.sumOf(sum) }
 
 // Lookup says under which digests a token may be stored.
 type Lookup struct {

@@ -52,7 +52,7 @@ func (w *world) verdict(c testCase, rewrite func(method, path string) (string, s
 		method, target = rewrite(method, target)
 	}
 	address, _ := netip.ParseAddr(c.client)
-	return secret.Authorize(w.catalog, authz.Request{Method: method, Path: target, Host: c.host, Address: address}, time.Now())
+	return secret.Authorize(w.catalog.Resolve(authz.Request{Method: method, Path: target, Host: c.host, Address: address}), time.Now())
 }
 
 func TestDecision(t *testing.T) {
