@@ -32,6 +32,7 @@ func TestCompose(t *testing.T) {
 	t.Run("files", func(t *testing.T) { testFiles(t, p.with(t)) })
 	t.Run("management", func(t *testing.T) { testManagement(t, p.with(t)) })
 	t.Run("networks", func(t *testing.T) { testNetworks(t, p.with(t)) })
+	t.Run("image", func(t *testing.T) { testImage(t, p.with(t)) })
 
 	t.Run("the gate is killed", func(t *testing.T) {
 		p := p.with(t)

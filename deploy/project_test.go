@@ -110,7 +110,9 @@ func images(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		for _, m := range imageName.FindAllSubmatch(data, -1) {
-			names = append(names, string(m[1]))
+			if name := string(m[1]); name != "scratch" {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
