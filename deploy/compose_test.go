@@ -55,6 +55,7 @@ func TestCompose(t *testing.T) {
 		p.await(200, "GET", tracking, tracker)
 		p.await(401, "GET", tracking, deleted)
 	})
+	t.Run("rate limits", func(t *testing.T) { testRateLimits(t, p.with(t), tracker) })
 }
 
 const tracking = "/api/3/orders/PPaBcDeFgHiJk/tracking"

@@ -162,8 +162,13 @@ func (p *project) eventually(f func() error) {
 // mint makes a secret for m-1, by the command line in the gate's container.
 func (p *project) mint(permission string) (token string) {
 	p.t.Helper()
+	return p.mintFor("m-1", permission)
+}
+
+func (p *project) mintFor(merchant, permission string) (token string) {
+	p.t.Helper()
 	out := p.do("exec", "-T", "postern", "/postern", "secret", "create",
-		"--merchant", "m-1", "--description", "Tracking page", "--permission", permission, "--json")
+		"--merchant", merchant, "--description", "Tracking page", "--permission", permission, "--json")
 	var minted struct{ Secret string }
 	if err := json.Unmarshal([]byte(out), &minted); err != nil || minted.Secret == "" {
 		p.t.Fatalf("postern secret create printed %q (%v), want a secret", out, err)
