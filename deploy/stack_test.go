@@ -153,7 +153,7 @@ type upstream struct {
 }
 
 // answered holds what a secret without its field group may not see of an order.
-const answered = `{"response":{"price":"12.50","number":"PP1"}}`
+const answered = `{"response":{"order":{"price":"12.50","number":"PP1"}}}`
 
 func startUpstream(t *testing.T) *upstream {
 	u := &upstream{}
