@@ -67,13 +67,20 @@ go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X m
 build: ## bin/postern
 	$(go_build) -o bin/postern ./cmd/postern
 
+.PHONY: build-sidecar
+build-sidecar: ## bin/postern-sidecar: the program without the management server, as the sidecar's image has it
+	$(go_build) -tags noadmin,grpcnotrace -o bin/postern-sidecar ./cmd/postern
+
 .PHONY: release
 release: ## bin/release: the programs for servers, what each is made of, the licences and the checksums of all
 	@[ -n "$(RELEASE)" ] || { echo "make release: this commit has no tag v*: tag it, or say RELEASE=vX.Y.Z" >&2; exit 1; }
 	rm -rf bin/release && mkdir -p bin/release
 	set -e; for arch in amd64 arm64; do \
 		GOOS=linux GOARCH=$$arch $(go_build) -o bin/release/postern-linux-$$arch ./cmd/postern; \
-		go run $(CYCLONEDX) bin -json -noserial -notimestamp -version $(RELEASE) -output bin/release/postern-linux-$$arch.cdx.json bin/release/postern-linux-$$arch; \
+		GOOS=linux GOARCH=$$arch $(go_build) -tags noadmin,grpcnotrace -o bin/release/postern-sidecar-linux-$$arch ./cmd/postern; \
+	done
+	set -e; for program in bin/release/*; do \
+		go run $(CYCLONEDX) bin -json -noserial -notimestamp -version $(RELEASE) -output $$program.cdx.json $$program; \
 	done
 	deploy/licenses.sh > bin/release/LICENSES.txt
 	cd bin/release && sha256sum * > SHA256SUMS

@@ -14,32 +14,41 @@ import (
 
 const megabyte = 1_000_000
 
-// What a registry keeps and a node fetches, which is compressed, and what is on
-// the node's disk then. Most of it is one program.
-const mostFetched, mostOnDisk = 20 * megabyte, 33 * megabyte
-
-// testImage checks what the gate's image weighs and holds.
+// testImage checks what the images weigh and hold: what a registry keeps and a
+// node fetches, which is compressed, and what is on the node's disk then.
 func testImage(t *testing.T, p *project) {
-	container := p.container("postern")
-	image := strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.Image}}", container))
-	onDisk, err := strconv.Atoi(strings.TrimSpace(run(t, "docker", "image", "inspect", "--format", "{{.Size}}", image)))
-	if err != nil {
-		t.Fatal(err)
+	built := t.TempDir()
+	cloneSources(t, built)
+	command(t, built, "make", "build", "build-sidecar", "RELEASE=", "COMMIT=")
+	for _, tt := range []struct {
+		service, program string
+		fetched, onDisk  int // at most
+	}{
+		{"postern", "postern-sidecar", 10 * megabyte, 20 * megabyte}, // beside every Envoy
+		{"admin", "postern", 20 * megabyte, 35 * megabyte},
+	} {
+		t.Run(tt.program, func(t *testing.T) {
+			container := p.with(t).container(tt.service)
+			image := strings.TrimSpace(run(t, "docker", "inspect", "--format", "{{.Image}}", container))
+			onDisk, err := strconv.Atoi(strings.TrimSpace(run(t, "docker", "image", "inspect", "--format", "{{.Size}}", image)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			fetched := fetchedSize(t, image)
+			t.Logf("the image is %d bytes to fetch, and %d on disk", fetched, onDisk)
+			if fetched > tt.fetched || onDisk > tt.onDisk {
+				t.Errorf("the image is %d bytes to fetch and %d on disk: want at most %d and %d", fetched, onDisk, tt.fetched, tt.onDisk)
+			}
+			shipped := filepath.Join(t.TempDir(), "postern")
+			run(t, "docker", "cp", container+":/postern", shipped)
+			if hashOf(t, shipped) != hashOf(t, filepath.Join(built, "bin", tt.program)) {
+				t.Errorf("the image's /postern is not the %s that make builds, want the same bytes", tt.program)
+			}
+			for _, file := range []string{"/etc/ssl/certs/ca-certificates.crt", "/licenses.txt"} {
+				run(t, "docker", "cp", container+":"+file, t.TempDir())
+			}
+		})
 	}
-	fetched := fetchedSize(t, image)
-	t.Logf("the image is %d bytes to fetch, and %d on disk", fetched, onDisk)
-	if fetched > mostFetched || onDisk > mostOnDisk {
-		t.Errorf("the image is %d bytes to fetch and %d on disk: want at most %d and %d", fetched, onDisk, mostFetched, mostOnDisk)
-	}
-
-	dir := t.TempDir()
-	cloneSources(t, dir)
-	command(t, dir, "make", "build", "RELEASE=", "COMMIT=")
-	run(t, "docker", "cp", container+":/postern", filepath.Join(dir, "shipped"))
-	if hashOf(t, filepath.Join(dir, "shipped")) != hashOf(t, filepath.Join(dir, "bin", "postern")) {
-		t.Error("the image's /postern is not what make build makes, want the same bytes")
-	}
-	run(t, "docker", "cp", container+":/etc/ssl/certs/ca-certificates.crt", dir)
 }
 
 // fetchedSize is the size of the image's layers, compressed as registries keep them.

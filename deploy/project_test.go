@@ -99,7 +99,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-var imageName = regexp.MustCompile(`(?m)^(?:FROM|\s+image:) (\S+)`)
+var imageName = regexp.MustCompile(`(?m)^(?:FROM|\s+image:) (\S+[:/]\S+)`) // scratch and stages have no tag
 
 // images are the images that the compose file and the Dockerfile take from registries.
 func images(t *testing.T) []string {
@@ -110,9 +110,7 @@ func images(t *testing.T) []string {
 			t.Fatal(err)
 		}
 		for _, m := range imageName.FindAllSubmatch(data, -1) {
-			if name := string(m[1]); name != "scratch" {
-				names = append(names, name)
-			}
+			names = append(names, string(m[1]))
 		}
 	}
 	return names

@@ -17,11 +17,13 @@ func TestBuildIsReproducible(t *testing.T) {
 	for _, folder := range []string{"here", "elsewhere/and/deeper"} {
 		dir := filepath.Join(t.TempDir(), folder)
 		cloneSources(t, dir)
-		command(t, dir, "make", "build")
+		command(t, dir, "make", "build", "build-sidecar")
 		programs[folder] = filepath.Join(dir, "bin", "postern")
 	}
-	if one, other := hashOf(t, programs["here"]), hashOf(t, programs["elsewhere/and/deeper"]); one != other {
-		t.Errorf("make build gives %x in one folder and %x in another, want the same", one, other)
+	for _, suffix := range []string{"", "-sidecar"} {
+		if one, other := hashOf(t, programs["here"]+suffix), hashOf(t, programs["elsewhere/and/deeper"]+suffix); one != other {
+			t.Errorf("make gives a postern%s of %x in one folder and of %x in another, want the same", suffix, one, other)
+		}
 	}
 	if got := command(t, ".", programs["here"], "version"); !strings.HasPrefix(got, "postern v0.1.0 (go1.") || strings.Contains(got, "unknown") || strings.Contains(got, "dirty") {
 		t.Errorf("at the tag v0.1.0, postern version says %q, want the tag and its commit", got)
@@ -39,6 +41,27 @@ func TestBuildWithPathsIsNotReproducible(t *testing.T) {
 	}
 	if hashes[0] == hashes[1] {
 		t.Error("a build with paths gives the same bytes in two folders: this test cannot tell")
+	}
+}
+
+// The sidecar's build has no management server: neither the command nor what
+// only that links, whose absence is what makes it small.
+func TestSidecarHasNoAdmin(t *testing.T) {
+	tags := map[string]string{"whole": "", "sidecar": "noadmin,grpcnotrace"}
+	for build, want := range map[string]bool{"whole": true, "sidecar": false} {
+		linked := command(t, ".", "go", "list", "-deps", "-tags", tags[build], "../cmd/postern")
+		for _, name := range []string{"html/template", "text/template", "github.com/coreos/go-oidc/v3/oidc", "github.com/postern/postern/cmd/postern/admin"} {
+			if got := strings.Contains(linked, name+"\n"); got != want {
+				t.Errorf("the %s build links %s: %t, want %t", build, name, got, want)
+			}
+		}
+	}
+	program := filepath.Join(t.TempDir(), "postern")
+	command(t, ".", "go", "build", "-buildvcs=false", "-tags", tags["sidecar"], "-o", program, "../cmd/postern")
+	for _, args := range [][]string{{"admin"}, {"admin", "token", "new"}} {
+		if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err == nil || !strings.Contains(string(out), "without the management server") {
+			t.Errorf("the sidecar's postern %v says %q (%v), want an error that says why", args, out, err)
+		}
 	}
 }
 

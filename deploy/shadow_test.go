@@ -22,6 +22,8 @@ type would struct {
 
 func wouldBe(s *stack) []would {
 	tracker, labels := s.mint("m-1", "trackOrder"), s.mint("m-1", "getOrderLabel")
+	lost, id := s.mintWithID("m-1", "trackOrder")
+	s.redis.Do("DEL", "postern:secret:"+id) // what the store loses, the gate does not deny: it cannot know
 	return []would{
 		{"granted", track, tracker, "allow", "granted", "trackOrder", 200},
 		{"granted, to be filtered", label, labels, "allow", "granted", "getOrderLabel", 200},
@@ -29,6 +31,7 @@ func wouldBe(s *stack) []would {
 		{"no secret", track, "", "deny", "no_secret", "trackOrder", 401},
 		{"the upstream's own", track, foreign, "deny", "unknown", "trackOrder", 401},
 		{"not in the catalog", "/old/page", tracker, "deny", "not_catalogued", "", 403},
+		{"lost by the store", track, lost, "error", "record_missing", "trackOrder", 503},
 	}
 }
 
@@ -47,7 +50,7 @@ func TestShadow(t *testing.T) {
 	for _, w := range rows {
 		w.checkTold(t, s, proxy)
 	}
-	checkCount(t, proxy, "shadow_denied: 4")
+	checkCount(t, proxy, "shadow_denied: 5")
 	metrics := s.metrics()
 	for _, want := range []string{`postern_checks_total{decision="allow",reason="granted"} 2`, `postern_checks_total{decision="deny",reason="not_granted"} 1`} {
 		if !strings.Contains(metrics, want+"\n") {
@@ -99,7 +102,7 @@ func TestShadowModeAlone(t *testing.T) {
 	}
 }
 
-// send asks as a browser does, which a filtered answer would change.
+// send asks as net/http does, for gzip: a filtered answer would change that.
 func (w would) send(t *testing.T, proxy *envoyproc.Process) (*http.Response, string) {
 	t.Helper()
 	return get(t, proxy.Listen, w.path, w.token)

@@ -23,6 +23,7 @@ import (
 type stack struct {
 	t        *testing.T
 	program  string
+	redis    *storetest.Server
 	env      []string
 	socket   string // the gate's, as an address
 	ops      string // the gate's, a path
@@ -38,9 +39,10 @@ func newStack(t *testing.T) *stack {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	keys := filepath.Join(dir, "keys.json")
+	redis := storetest.Redis(t)
 	s := &stack{
-		t: t, program: filepath.Join(dir, "postern"), socket: "unix:" + filepath.Join(dir, "gate"), ops: filepath.Join(dir, "ops"),
-		env:      []string{"POSTERN_REDIS=" + storetest.Redis(t).URL(), "POSTERN_KEY_FILE=" + keys, "POSTERN_CATALOG=catalog.yaml", "POSTERN_JSON=true"},
+		t: t, redis: redis, program: filepath.Join(dir, "postern"), socket: "unix:" + filepath.Join(dir, "gate"), ops: filepath.Join(dir, "ops"),
+		env:      []string{"POSTERN_REDIS=" + redis.URL(), "POSTERN_KEY_FILE=" + keys, "POSTERN_CATALOG=catalog.yaml", "POSTERN_JSON=true"},
 		upstream: startUpstream(t),
 	}
 	command(t, ".", "go", "build", "-buildvcs=false", "-o", s.program, "../cmd/postern")
@@ -63,15 +65,21 @@ func (s *stack) postern(args ...string) string {
 // mint makes a secret for a merchant.
 func (s *stack) mint(merchant string, permissions ...string) (token string) {
 	s.t.Helper()
+	token, _ = s.mintWithID(merchant, permissions...)
+	return token
+}
+
+func (s *stack) mintWithID(merchant string, permissions ...string) (token, id string) {
+	s.t.Helper()
 	args := []string{"secret", "create", "--merchant", merchant, "--description", "for a test"}
 	for _, p := range permissions {
 		args = append(args, "--permission", p)
 	}
-	var minted struct{ Secret string }
+	var minted struct{ Secret, ID string }
 	if err := json.Unmarshal([]byte(s.postern(args...)), &minted); err != nil || minted.Secret == "" {
 		s.t.Fatalf("postern secret create: no secret (%v)", err)
 	}
-	return minted.Secret
+	return minted.Secret, minted.ID
 }
 
 // serve starts the gate, in the place of one that runs, and returns when it is ready.

@@ -3,6 +3,7 @@ package deploy
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -49,6 +50,7 @@ func TestWorkflowsGuards(t *testing.T) {
 		{"other Go", "1.26.8", "1.26.7", "the Dockerfile"},
 		{"no target", "make vuln", "make vulns", "no target"},
 		{"keeps its token", "{persist-credentials: false}", "{}", "persist-credentials"},
+		{"no shell", "run: make vuln", "run: make vuln; if", "cannot read"},
 		{"endless", "timeout-minutes: 60", "", "no timeout"},
 		{"not YAML", "on:", "on: [", "yaml"},
 	} {
@@ -93,6 +95,9 @@ func faultsOf(t *testing.T, text string) (faults []string) {
 			if version := step.With["go-version"]; version != "" && !strings.Contains(readText(t, "Dockerfile"), "FROM golang:"+version+"-") {
 				fault("job %s has Go %s, the Dockerfile another: one version gives the same bytes", name, version)
 			}
+			if err := checkShell(t, step.Run); err != nil {
+				fault("job %s: the shell cannot read a step: %v", name, err)
+			}
 			for _, m := range makeTarget.FindAllStringSubmatch(step.Run, -1) {
 				if !strings.Contains(readText(t, "../Makefile"), "\n"+m[1]+":") {
 					fault("job %s runs make %s: the Makefile has no target of this name", name, m[1])
@@ -110,6 +115,16 @@ func faultsOf(t *testing.T, text string) (faults []string) {
 		}
 	}
 	return faults
+}
+
+// checkShell has the shell read a script, and not run it.
+func checkShell(t *testing.T, script string) error {
+	cmd := exec.CommandContext(t.Context(), "sh", "-n")
+	cmd.Stdin = strings.NewReader(script)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 func readText(t *testing.T, file string) string {
