@@ -21,7 +21,7 @@ func TestRateLimits(t *testing.T) {
 	s := newStack(t)
 	s.serve()
 	greedy, second, label1, other := s.mint("m-1", "trackOrder"), s.mint("m-1", "trackOrder"), s.mint("m-1", "getOrderLabel"), s.mint("m-2", "trackOrder")
-	proxy := s.envoy(edited(t, "rate-limits/README.md"))
+	proxy := s.envoy(unhurried(t))
 
 	for _, token := range []string{"", "bm8tc3VjaC1zZWNyZXQtYW55d2g", label1} { // the last has no grant for it
 		for range 2 * burst {
@@ -33,8 +33,8 @@ func TestRateLimits(t *testing.T) {
 	if r, _ := get(t, proxy.Listen, track, greedy); r.StatusCode != 200 || r.Header.Get("X-Ratelimit-Limit") == "" || r.Header.Get("X-Ratelimit-Remaining") != "59" {
 		t.Errorf("the first request after a flood = %d, %v, want 200 with 59 left", r.StatusCode, r.Header)
 	}
-	if n := untilLimited(t, proxy, greedy); n < burst-1 || n > burst+20 {
-		t.Errorf("the merchant got %d more answers, want about %d", n, burst-1)
+	if n := untilLimited(t, proxy, greedy); n != burst-1 {
+		t.Errorf("the merchant got %d more answers, want %d", n, burst-1)
 	}
 	for token, path := range map[string]string{greedy: track, second: track, label1: label} {
 		s.upstream.last()
@@ -78,7 +78,7 @@ func TestRateLimitForgets(t *testing.T) {
 	m1, m2 := s.mint("m-1", "trackOrder"), s.mint("m-2", "trackOrder")
 	for room, want := range map[string]int{"1": 200, "100000": 429} {
 		proxy := s.envoy(func(bootstrap string) string {
-			return strings.Replace(edited(t, "rate-limits/README.md")(bootstrap), "max_dynamic_descriptors: 100000", "max_dynamic_descriptors: "+room, 1)
+			return strings.Replace(unhurried(t)(bootstrap), "max_dynamic_descriptors: 100000", "max_dynamic_descriptors: "+room, 1)
 		})
 		untilLimited(t, proxy, m1)
 		get(t, proxy.Listen, track, m2)
@@ -97,6 +97,14 @@ func TestNoRateLimits(t *testing.T) {
 		if r, body := get(t, proxy.Listen, track, token); r.StatusCode != 200 {
 			t.Fatalf("without rate limits = %d %s, want 200", r.StatusCode, body)
 		}
+	}
+}
+
+// unhurried is what the page makes of a bootstrap, with buckets that fill a
+// hundred times slower: a loaded machine must not win a request.
+func unhurried(t *testing.T) func(string) string {
+	return func(bootstrap string) string {
+		return strings.ReplaceAll(edited(t, "rate-limits/README.md")(bootstrap), "fill_interval: 60s", "fill_interval: 6000s")
 	}
 }
 
