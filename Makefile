@@ -1,6 +1,7 @@
 # An index of commands: each works by hand too. It needs Go; what else a target needs, it fetches or names.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 30s
 FUZZ ?= ^Fuzz
@@ -56,9 +57,33 @@ hostile: envoy redis ## what must not get past, at length: ten million requests,
 	@$(call counted,go test -tags hostile -count=1 -v -timeout 120m -run '^Test(Guards|EnvoyGuards|Mutants|Flood)$$' ./envoy)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME='$(HOSTILETIME)' FUZZFLAGS='-parallel 1' FUZZ='^Fuzz\(Authorize\|Resolve\|ParseBearer\|Parse\|DecodeRecord\|Load\)$$'
 
+# One commit and one version of Go give the same bytes in any folder, and in the image. Static, without paths and symbols; what `postern version`
+# tells is set here, as the stamps of the Go command depend on how the sources came.
+RELEASE ?= $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null)
+COMMIT ?= $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)
+go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(RELEASE) -X main.commit=$(COMMIT)"
+
 .PHONY: build
 build: ## bin/postern
-	CGO_ENABLED=0 go build -trimpath -o bin/postern ./cmd/postern
+	$(go_build) -o bin/postern ./cmd/postern
+
+.PHONY: build-sidecar
+build-sidecar: ## bin/postern-sidecar: the program without the management server, as the sidecar's image has it
+	$(go_build) -tags noadmin,grpcnotrace -o bin/postern-sidecar ./cmd/postern
+
+.PHONY: release
+release: ## bin/release: the programs for servers, what each is made of, the licences and the checksums of all
+	@[ -n "$(RELEASE)" ] || { echo "make release: this commit has no tag v*: tag it, or say RELEASE=vX.Y.Z" >&2; exit 1; }
+	rm -rf bin/release && mkdir -p bin/release
+	set -e; for arch in amd64 arm64; do \
+		GOOS=linux GOARCH=$$arch $(go_build) -o bin/release/postern-linux-$$arch ./cmd/postern; \
+		GOOS=linux GOARCH=$$arch $(go_build) -tags noadmin,grpcnotrace -o bin/release/postern-sidecar-linux-$$arch ./cmd/postern; \
+	done
+	set -e; for program in bin/release/*; do \
+		go run $(CYCLONEDX) bin -json -noserial -notimestamp -version $(RELEASE) -output $$program.cdx.json $$program; \
+	done
+	deploy/licenses.sh > bin/release/LICENSES.txt
+	cd bin/release && sha256sum * > SHA256SUMS
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
