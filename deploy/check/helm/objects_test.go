@@ -109,7 +109,8 @@ func (all objects) pods() map[string]core.PodTemplateSpec {
 			found[id] = w.Spec.Template
 			for _, c := range w.Spec.VolumeClaimTemplates {
 				spec := found[id].Spec
-				spec.Volumes = append(spec.Volumes, core.Volume{Name: c.Name})
+				spec.Volumes = append(spec.Volumes, core.Volume{Name: c.Name, VolumeSource: core.VolumeSource{
+					PersistentVolumeClaim: &core.PersistentVolumeClaimVolumeSource{ClaimName: c.Name + "-" + w.Name + "-0"}}})
 				found[id] = core.PodTemplateSpec{ObjectMeta: w.Spec.Template.ObjectMeta, Spec: spec}
 			}
 		}

@@ -67,7 +67,7 @@ in the arguments, so that `kubectl exec … -- /postern merchant create m-1` fin
   - {{ . | quote }}
 {{- end }}
   env:
-{{- include "postern.env" .root | nindent 2 }}
+{{- include "postern.env" .root | trim | nindent 2 }}
   ports:
   - {name: ops, containerPort: 9102}
 {{- if eq .root.Values.mode "service" }}
