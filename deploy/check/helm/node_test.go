@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -24,15 +25,15 @@ import (
 // patience bounds every wait; a machine that is not busy takes milliseconds.
 const patience = 20 * time.Second
 
-// A node does with pods what a kubelet does, without containers: their volumes are folders below dir, their commands run on this machine, as the
-// users that they ask for where root runs the test. Ports are other ones, of 127.0.0.1.
+// A node does with pods what a kubelet does, without containers: each has a folder for its root, with its volumes where it mounts them, and its
+// command runs on this machine, as the user that it asks for where root runs the test. Ports are other ones, of 127.0.0.1.
 type node struct {
 	t       *testing.T
 	dir     string
 	all     objects
 	secrets map[string]map[string]string // by name and key
 	ports   map[string]string            // free ports in the place of the containers'
-	places  *strings.Replacer
+	pairs   []string                     // addresses, and what is in their places
 }
 
 func newNode(t *testing.T, all objects, secrets map[string]map[string]string) *node {
@@ -47,14 +48,23 @@ func newNode(t *testing.T, all objects, secrets map[string]map[string]string) *n
 		t.Log("not root: all runs as one user, so whether two of them share the socket and the files is not seen")
 	}
 	n := &node{t: t, dir: dir, all: all, secrets: secrets, ports: map[string]string{}}
-	pairs := []string{"/etc/postern", dir + "/etc/postern", "/run/postern", dir + "/run/postern", "/etc/envoy", dir + "/etc/envoy", "0.0.0.0", "127.0.0.1"}
+	n.pairs = []string{"0.0.0.0", "127.0.0.1"}
+	// As ":9102" in a pod, "LOCALHOST" is no loopback to the gate, which asks for TLS or --insecure there; and is nobody else's to reach.
 	for _, p := range []string{"6379", "9000", "9102", "9103", "9901", "9903", "10000"} {
 		n.ports[p] = freePort(t)
-		pairs = append(pairs, "=:"+p, "=127.0.0.1:"+n.ports[p], "port_value: "+p+"}", "port_value: "+n.ports[p]+"}", "127.0.0.1/"+p, "127.0.0.1/"+n.ports[p])
+		n.pairs = append(n.pairs, "=:"+p, "=LOCALHOST:"+n.ports[p], "port_value: "+p+"}", "port_value: "+n.ports[p]+"}", "127.0.0.1/"+p, "127.0.0.1/"+n.ports[p])
 	}
-	pairs = append(pairs, "shop-postern-redis:6379", "127.0.0.1:"+n.ports["6379"])
-	n.places = strings.NewReplacer(pairs...)
+	n.pairs = append(n.pairs, "shop-postern-redis:6379", "127.0.0.1:"+n.ports["6379"])
 	return n
+}
+
+// place is a text of a container's, such as an argument, with what its paths and addresses are here.
+func (n *node) place(c core.Container, text string) string {
+	pairs := n.pairs
+	for _, m := range c.VolumeMounts {
+		pairs = append(pairs, m.MountPath, filepath.Join(n.dir, c.Name, m.MountPath))
+	}
+	return strings.NewReplacer(pairs...).Replace(text)
 }
 
 func must(t *testing.T, err error) {
@@ -73,26 +83,33 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-// mount puts what the pod's containers mount where they look for it.
-func (n *node) mount(pod core.PodSpec) {
+// mount makes the pod's volumes, and puts each where its containers look for it.
+func (n *node) mount(name string, pod core.PodSpec) {
 	n.t.Helper()
-	volumes := map[string]core.Volume{}
 	for _, v := range pod.Volumes {
-		volumes[v.Name] = v
-	}
-	for _, c := range containers(pod) {
-		for _, m := range c.VolumeMounts {
-			n.fill(filepath.Join(n.dir, m.MountPath), volumes[m.Name], int(*pod.SecurityContext.FSGroup))
+		dir := filepath.Join(n.dir, name, v.Name)
+		n.fill(dir, pod, v)
+		for _, c := range containers(pod) {
+			for _, m := range c.VolumeMounts {
+				if at := filepath.Join(n.dir, c.Name, m.MountPath); m.Name == v.Name {
+					must(n.t, os.MkdirAll(filepath.Dir(at), 0o755))
+					must(n.t, os.Symlink(dir, at))
+				}
+			}
 		}
 	}
 }
 
-func (n *node) fill(dir string, v core.Volume, group int) {
+func (n *node) fill(dir string, pod core.PodSpec, v core.Volume) {
 	n.t.Helper()
 	must(n.t, os.MkdirAll(dir, 0o755))
+	group := int(*pod.SecurityContext.FSGroup)
 	switch {
 	case v.ConfigMap != nil:
-		data := get[*core.ConfigMap](n.t, n.all, "ConfigMap/"+v.ConfigMap.Name).Data
+		data := maps.Clone(get[*core.ConfigMap](n.t, n.all, "ConfigMap/"+v.ConfigMap.Name).Data)
+		if text, ok := data["envoy.yaml"]; ok {
+			data["envoy.yaml"] = n.place(pod.Containers[0], text)
+		}
 		n.files(dir, data, v.ConfigMap.Items, 0o644, group)
 	case v.Secret != nil:
 		mode := os.FileMode(0o644)
@@ -119,11 +136,7 @@ func (n *node) files(dir string, data map[string]string, items []core.KeyToPath,
 		if !ok {
 			n.t.Fatalf("%s: there is no key %s", dir, item.Key)
 		}
-		if strings.HasSuffix(dir, "/etc/envoy") {
-			text = n.places.Replace(text)
-		}
 		file := filepath.Join(dir, item.Path)
-		os.Remove(file)
 		must(n.t, os.WriteFile(file, []byte(text), 0o600))
 		n.own(file, group)
 		must(n.t, os.Chmod(file, mode))
@@ -145,7 +158,7 @@ func (n *node) command(pod core.PodSpec, c core.Container, bin string, args ...s
 		for name, value := range env {
 			s = strings.ReplaceAll(s, "$("+name+")", value)
 		}
-		return n.places.Replace(s)
+		return n.place(c, s)
 	}
 	for _, e := range c.Env {
 		value := e.Value

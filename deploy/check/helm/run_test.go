@@ -23,14 +23,8 @@ type binaries struct{ postern, envoy string }
 
 func findBinaries(t *testing.T, dir string) (b binaries) {
 	t.Helper()
-	b = binaries{postern: filepath.Join(dir, "postern"), envoy: filepath.Join(dir, "envoy")}
-	build := exec.Command("go", "build", "-trimpath", "-o", b.postern, "./cmd/postern")
-	build.Dir = root
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build the gate: %v\n%s", err, out)
-	}
-	must(t, os.Chmod(b.postern, 0o755))
+	b = binaries{postern: filepath.Join(dir, "postern.bin"), envoy: filepath.Join(dir, "envoy.bin")}
+	buildGate(t, b.postern)
 	from, err := os.Open(findEnvoy(t))
 	must(t, err)
 	defer from.Close()
@@ -40,6 +34,17 @@ func findBinaries(t *testing.T, dir string) (b binaries) {
 	_, err = io.Copy(to, from)
 	must(t, err)
 	return b
+}
+
+func buildGate(t *testing.T, file string) {
+	t.Helper()
+	build := exec.Command("go", "build", "-trimpath", "-o", file, "./cmd/postern")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the gate: %v\n%s", err, out)
+	}
+	must(t, os.Chmod(file, 0o755))
 }
 
 // findEnvoy looks where the repository's other tests look.
@@ -101,8 +106,8 @@ func TestPod(t *testing.T) {
 func runPod(t *testing.T, n *node, bin binaries) {
 	pods := n.all.pods()
 	pod, store, desk := pods["Deployment/shop-postern"].Spec, pods["StatefulSet/shop-postern-redis"].Spec, pods["Deployment/shop-postern-admin"].Spec
-	for _, p := range []core.PodSpec{pod, desk} {
-		n.mount(p)
+	for name, p := range map[string]core.PodSpec{"pod": pod, "store": store, "desk": desk} {
+		n.mount(name, p)
 	}
 	gate, envoy, redis, admin := pod.InitContainers[0], pod.Containers[0], store.Containers[0], desk.Containers[0]
 
@@ -116,17 +121,15 @@ func runPod(t *testing.T, n *node, bin binaries) {
 		t.Error("without Redis the gate is ready")
 	}
 
-	args := append(redis.Args[1:], "--port", n.ports["6379"], "--bind", "127.0.0.1")
-	data := filepath.Join(n.dir, "data")
-	must(t, os.Mkdir(data, 0o777))
-	must(t, os.Chmod(data, 0o777))
-	for i := range args {
-		args[i] = strings.Replace(args[i], "/data", data, 1)
-	}
-	server, err := exec.LookPath(redis.Args[0])
-	must(t, err)
-	storing := n.start("redis", n.command(store, redis, server, args...))
+	storing := n.startRedis(store, redis)
 	eventually(t, "readiness of the gate", func() error { return n.probe(gate, gate.ReadinessProbe) })
+	eventually(t, "the gate's word that Redis is set up well", func() error {
+		_, body, err := ask("http", n.ports["9102"], "/readyz")
+		if err == nil && !strings.Contains(body, `"problems":[]`) {
+			err = errors.New(body)
+		}
+		return err
+	})
 	n.start("envoy", n.command(pod, envoy, bin.envoy, envoy.Args...))
 	eventually(t, "startup of Envoy", func() error { return n.probe(envoy, envoy.StartupProbe) })
 	n.start("admin", n.command(desk, admin, bin.postern, admin.Args...))
@@ -153,6 +156,25 @@ func runPod(t *testing.T, n *node, bin binaries) {
 		t.Errorf("with Redis gone, the management server would be restarted: %v", err)
 	}
 	n.end(pod, envoy, token)
+}
+
+// startRedis returns once it answers, by its own probe, whoever knows the password, and nobody else.
+func (n *node) startRedis(pod core.PodSpec, c core.Container) *process {
+	n.t.Helper()
+	server, err := exec.LookPath(c.Args[0])
+	must(n.t, err)
+	p := n.start("redis", n.command(pod, c, server, append(c.Args[1:], "--port", n.ports["6379"], "--bind", "127.0.0.1")...))
+	probe := func() *exec.Cmd {
+		said := c.ReadinessProbe.Exec.Command
+		return n.command(pod, c, said[0], append([]string{"-p", n.ports["6379"]}, said[1:]...)...)
+	}
+	eventually(n.t, "readiness of Redis", func() error { return probe().Run() })
+	stranger := probe()
+	stranger.Env = nil
+	if out, err := stranger.CombinedOutput(); err == nil || !strings.Contains(string(out), "NOAUTH") {
+		n.t.Errorf("Redis answers a stranger by %q (%v), want NOAUTH", out, err)
+	}
+	return p
 }
 
 // mint does what the notes say, by the commands that they give.

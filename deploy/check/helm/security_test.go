@@ -119,6 +119,9 @@ func TestSocketIsShared(t *testing.T) {
 	}
 	for _, c := range pod.Containers {
 		for _, m := range c.VolumeMounts {
+			if m.Name == "socket" && !m.ReadOnly {
+				t.Errorf("%s can take the socket away", c.Name)
+			}
 			if m.Name == "keys" || m.Name == "catalog" {
 				t.Errorf("%s has %s, which is the gate's", c.Name, m.Name)
 			}
