@@ -50,9 +50,9 @@ func made(block string, ref *core.SecretKeySelector) bool {
 	return strings.Contains(block, "secret generic "+ref.Name+" ") && strings.Contains(block, "--from-literal="+ref.Key+"=")
 }
 
-// known reports whether values.yaml has the value, or it is the name of a file.
+// known reports whether values.yaml has the value, or it names a file or a Service.
 func known(t *testing.T, path []string) bool {
-	if last := path[len(path)-1]; last == "yaml" || last == "json" {
+	if last := path[len(path)-1]; last == "yaml" || last == "json" || last == "svc" {
 		return true
 	}
 	var at any = loadChart(t).Values
