@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
 	chart "helm.sh/helm/v4/pkg/chart/v2"
@@ -194,5 +195,14 @@ func TestNotes(t *testing.T) {
 		if !strings.Contains(notes, want) {
 			t.Errorf("the notes lack %q:\n%s", want, notes)
 		}
+	}
+}
+
+// Rules come out as they are: what is written in them like a template is Prometheus's to fill.
+func TestRules(t *testing.T) {
+	all := load(t, settings(t)["everything-service"])
+	rule := get[*monitoring.PrometheusRule](t, all, "PrometheusRule/shop-postern-test").Spec.Groups[0].Rules[0]
+	if got, want := rule.Annotations["summary"], "{{ $labels.pod }} is {{ $value | humanize }}"; got != want {
+		t.Errorf("the summary is %q, want %q", got, want)
 	}
 }
