@@ -2,10 +2,7 @@ package helm
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -21,9 +18,6 @@ import (
 
 	core "k8s.io/api/core/v1"
 )
-
-// patience bounds every wait; a machine that is not busy takes milliseconds.
-const patience = 20 * time.Second
 
 // A node does with pods what a kubelet does, without containers: each has a folder for its root, with its volumes where it mounts them, and its
 // command runs on this machine, as the user that it asks for where root runs the test. Ports are other ones, of 127.0.0.1.
@@ -262,39 +256,4 @@ func (n *node) probe(c core.Container, p *core.Probe) error {
 		err = fmt.Errorf("%d %s", status, body)
 	}
 	return err
-}
-
-// ask is a GET; certificates are taken as they come, as by a kubelet.
-func ask(scheme, port, path string) (status int, body string, err error) {
-	if scheme == "" {
-		scheme = "http"
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://127.0.0.1:"+port+path, nil)
-	if err != nil {
-		return 0, "", err
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	resp, err := client.Do(r)
-	if err != nil {
-		return 0, "", err
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	return resp.StatusCode, string(data), err
-}
-
-// eventually calls f until it returns nil.
-func eventually(t *testing.T, what string, f func() error) {
-	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		err := f()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: after %v: %v", what, patience, err)
-		}
-	}
 }
