@@ -37,8 +37,20 @@ test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis 
 	go test -race -timeout 10m -skip $(hostile) ./...
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
+	@$(MAKE) --no-print-directory deploy-test
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
+
+# Modules of their own, so that Helm and Kubernetes are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
+.PHONY: deploy-test
+deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run
+	cd deploy/check/helm && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 -timeout 10m ./...
+
+.PHONY: chart-files
+chart-files: ## copies what the Helm chart has of the rest of the repository into it
+	cp envoy/envoy.yaml deploy/helm/postern/files/envoy.yaml
+	@mkdir -p deploy/helm/postern/files/alerts && rm -f deploy/helm/postern/files/alerts/*.yaml
+	@for file in deploy/alerts/*.yaml; do [ ! -e "$$file" ] || cp -v "$$file" deploy/helm/postern/files/alerts/; done
 
 .PHONY: faults
 faults: envoy redis ## what faults of the store and restarts do to requests, measured; random histories: some half an hour
