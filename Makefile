@@ -1,6 +1,7 @@
 # An index of commands: each works by hand too. It needs Go; what else a target needs, it fetches or names.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+CYCLONEDX = github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.9.0
 FUZZTIME ?= 30s
 FUZZ ?= ^Fuzz
@@ -36,8 +37,20 @@ test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis 
 	go test -race -timeout 10m -skip $(hostile) ./...
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
+	@$(MAKE) --no-print-directory deploy-test
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
+
+# Modules of their own, so that Helm and Kubernetes are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
+.PHONY: deploy-test
+deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run
+	cd deploy/check/helm && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 -timeout 10m ./...
+
+.PHONY: chart-files
+chart-files: ## copies what the Helm chart has of the rest of the repository into it
+	cp envoy/envoy.yaml deploy/helm/postern/files/envoy.yaml
+	@mkdir -p deploy/helm/postern/files/alerts && rm -f deploy/helm/postern/files/alerts/*.yaml
+	@for file in deploy/alerts/*.yaml; do [ ! -e "$$file" ] || cp -v "$$file" deploy/helm/postern/files/alerts/; done
 
 .PHONY: faults
 faults: envoy redis ## what faults of the store and restarts do to requests, measured; random histories: some half an hour
@@ -56,9 +69,33 @@ hostile: envoy redis ## what must not get past, at length: ten million requests,
 	@$(call counted,go test -tags hostile -count=1 -v -timeout 120m -run '^Test(Guards|EnvoyGuards|Mutants|Flood)$$' ./envoy)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME='$(HOSTILETIME)' FUZZFLAGS='-parallel 1' FUZZ='^Fuzz\(Authorize\|Resolve\|ParseBearer\|Parse\|DecodeRecord\|Load\)$$'
 
+# One commit and one version of Go give the same bytes in any folder, and in the image. Static, without paths and symbols; what `postern version`
+# tells is set here, as the stamps of the Go command depend on how the sources came.
+RELEASE ?= $(shell git describe --tags --exact-match --match 'v*' 2>/dev/null)
+COMMIT ?= $(shell git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null)
+go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.release=$(RELEASE) -X main.commit=$(COMMIT)"
+
 .PHONY: build
 build: ## bin/postern
-	CGO_ENABLED=0 go build -trimpath -o bin/postern ./cmd/postern
+	$(go_build) -o bin/postern ./cmd/postern
+
+.PHONY: build-sidecar
+build-sidecar: ## bin/postern-sidecar: the program without the management server, as the sidecar's image has it
+	$(go_build) -tags noadmin,grpcnotrace -o bin/postern-sidecar ./cmd/postern
+
+.PHONY: release
+release: ## bin/release: the programs for servers, what each is made of, the licences and the checksums of all
+	@[ -n "$(RELEASE)" ] || { echo "make release: this commit has no tag v*: tag it, or say RELEASE=vX.Y.Z" >&2; exit 1; }
+	rm -rf bin/release && mkdir -p bin/release
+	set -e; for arch in amd64 arm64; do \
+		GOOS=linux GOARCH=$$arch $(go_build) -o bin/release/postern-linux-$$arch ./cmd/postern; \
+		GOOS=linux GOARCH=$$arch $(go_build) -tags noadmin,grpcnotrace -o bin/release/postern-sidecar-linux-$$arch ./cmd/postern; \
+	done
+	set -e; for program in bin/release/*; do \
+		go run $(CYCLONEDX) bin -json -noserial -notimestamp -version $(RELEASE) -output $$program.cdx.json $$program; \
+	done
+	deploy/licenses.sh > bin/release/LICENSES.txt
+	cd bin/release && sha256sum * > SHA256SUMS
 
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck

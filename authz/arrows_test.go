@@ -36,6 +36,7 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	"cmd/demo/upstream":     {},
 	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}}, // of tests
 	"envoy/envoyproc":       {ours: []string{"envoy"}},                       // of tests and the demo
+	"deploy":                {},                                              // tests alone, of what is shipped around the programs
 }
 
 func TestArrows(t *testing.T) {

@@ -32,6 +32,7 @@ func TestCompose(t *testing.T) {
 	t.Run("files", func(t *testing.T) { testFiles(t, p.with(t)) })
 	t.Run("management", func(t *testing.T) { testManagement(t, p.with(t)) })
 	t.Run("networks", func(t *testing.T) { testNetworks(t, p.with(t)) })
+	t.Run("image", func(t *testing.T) { testImage(t, p.with(t)) })
 
 	t.Run("the gate is killed", func(t *testing.T) {
 		p := p.with(t)
@@ -54,6 +55,7 @@ func TestCompose(t *testing.T) {
 		p.await(200, "GET", tracking, tracker)
 		p.await(401, "GET", tracking, deleted)
 	})
+	t.Run("rate limits", func(t *testing.T) { testRateLimits(t, p.with(t), tracker) })
 }
 
 const tracking = "/api/3/orders/PPaBcDeFgHiJk/tracking"

@@ -99,7 +99,7 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-var imageName = regexp.MustCompile(`(?m)^(?:FROM|\s+image:) (\S+)`)
+var imageName = regexp.MustCompile(`(?m)^(?:FROM|\s+image:) (\S+[:/]\S+)`) // scratch and stages have no tag
 
 // images are the images that the compose file and the Dockerfile take from registries.
 func images(t *testing.T) []string {
@@ -160,8 +160,13 @@ func (p *project) eventually(f func() error) {
 // mint makes a secret for m-1, by the command line in the gate's container.
 func (p *project) mint(permission string) (token string) {
 	p.t.Helper()
+	return p.mintFor("m-1", permission)
+}
+
+func (p *project) mintFor(merchant, permission string) (token string) {
+	p.t.Helper()
 	out := p.do("exec", "-T", "postern", "/postern", "secret", "create",
-		"--merchant", "m-1", "--description", "Tracking page", "--permission", permission, "--json")
+		"--merchant", merchant, "--description", "Tracking page", "--permission", permission, "--json")
 	var minted struct{ Secret string }
 	if err := json.Unmarshal([]byte(out), &minted); err != nil || minted.Secret == "" {
 		p.t.Fatalf("postern secret create printed %q (%v), want a secret", out, err)

@@ -1,3 +1,5 @@
+//go:build !noadmin
+
 package main
 
 import (
@@ -12,6 +14,12 @@ import (
 	"github.com/postern/postern/cmd/postern/admin/access"
 	"github.com/postern/postern/cmd/postern/admin/audit"
 )
+
+var adminCommands = []command{
+	{"admin token new", "", "add a token for the management API and page", adminTokenNew},
+	{"admin", "", "serve the management API and page", adminServe},
+	{"audit verify", "FILE...", "check that an audit log is whole", auditVerify},
+}
 
 // guardFlags are the flags that say who may use the management API.
 type guardFlags struct {

@@ -37,7 +37,7 @@ type command struct {
 // line is the command with its arguments.
 func (cmd *command) line() string { return strings.TrimSpace(cmd.name + " " + cmd.arguments) }
 
-var commands = []command{
+var commands = slices.Concat([]command{
 	{"key new", "FILE", "make a fresh key file", keyNew},
 	{"key add", "FILE", "add a key that verifies", keyAdd},
 	{"key promote", "FILE ID", "let a key mint", keyPromote},
@@ -52,14 +52,12 @@ var commands = []command{
 	{"secret delete", "[ID]", "delete a secret, for good", secretDelete},
 	{"secret rotate", "ID", "mint a secret like this one, beside it", secretRotate},
 	{"secret import", "", "take in a token minted elsewhere", secretImport},
-	{"admin token new", "", "add a token for the management API and page", adminTokenNew},
-	{"admin", "", "serve the management API and page", adminServe},
-	{"audit verify", "FILE...", "check that an audit log is whole", auditVerify},
+}, adminCommands, []command{
 	{"check", "METHOD PATH", "read a token on stdin, and say what it may do and why", check},
 	{"serve", "", "answer Envoy's checks", serve},
 	{"health", "ADDR", "ask a sidecar's --ops address whether it is ready", health},
 	{"version", "", "print the version", version},
-}
+})
 
 // usageError is a command line that was not understood.
 type usageError struct{ error }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -100,25 +99,6 @@ func health(c *call) error {
 	if response.StatusCode != http.StatusOK {
 		return errDenied
 	}
-	return nil
-}
-
-// release is set at build time.
-var release = "devel"
-
-func version(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
-	if _, err := c.parse(0); err != nil {
-		return err
-	}
-	goVersion := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		goVersion = info.GoVersion
-	}
-	if *asJSON {
-		return c.printJSON(map[string]string{"version": release, "go": goVersion})
-	}
-	fmt.Fprintf(c.Stdout, "postern %s (%s)\n", release, goVersion)
 	return nil
 }
 
