@@ -146,15 +146,16 @@ func (c *Catalog) resolve(room []*route, path string) []*route {
 	return appendNew(m.exact, m.near...)
 }
 
-// mostSpecific keeps the routes that no other one of them beats.
+// mostSpecific are the routes that no other one of them beats. They are put
+// behind found, where there is room.
 func mostSpecific(found []*route) []*route {
-	var best []*route
+	all := found
 	for _, r := range found {
 		if !slices.ContainsFunc(found, func(o *route) bool { return o.beats(r.template) }) {
-			best = append(best, r)
+			all = append(all, r)
 		}
 	}
-	return best
+	return all[len(found):]
 }
 
 // beats reports whether t is the more concrete of two templates that match

@@ -67,7 +67,7 @@ func (w *world) serveWatched(t *testing.T, eye *watch) string {
 
 // newGate is a gate of the world that follows no log, and keeps what it has read
 // for an hour.
-func (w *world) newGate(t *testing.T) *envoy.Gate {
+func (w *world) newGate(t testing.TB) *envoy.Gate {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second, LagLimit: time.Hour})
 	secrets.Look(t.Context())
