@@ -57,6 +57,12 @@ faults: envoy redis ## what faults of the store and restarts do to requests, mea
 	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 60m -run Faults -v ./cmd/postern
 	POSTERN_FAULTS=long go test -count=1 -timeout 60m -run Histories -v ./cache
 
+.PHONY: bench
+bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
+	go test -run '^TestCheck(Allocates|Calls|Bytes)$$' -v ./envoy
+	go test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 10m ./envoy
+	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize)$$' -benchmem ./authz
+
 .PHONY: bench-filter
 bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute
 	go test -run '^$$' -bench 'Filter|Unrestricted' -benchtime 300x ./envoy

@@ -55,8 +55,9 @@ type Endpoint struct {
 	Media      []string          // as in Operation
 	Chars      map[string]string // x-postern-chars, by parameter
 
-	key       string // method and template without names: what a grant is looked up by
-	signature string // the same with what Chars widens
+	key       string      // method and template without names: what a grant is looked up by
+	alone     []*Endpoint // this one: what nearly every request resolves to
+	signature string      // the same with what Chars widens
 }
 
 // String is the endpoint as grants spell it: `GET /orders/{tracking_number}`.
@@ -162,6 +163,7 @@ func (b *builder) add(op Operation) {
 		Permission: orElse(op.Permission, op.ID), Chars: op.Chars,
 		key: op.Method + " " + r.key, signature: op.Method + " " + r.signature(),
 	}
+	e.alone = []*Endpoint{e}
 	r.methods[op.Method] = e
 	b.permit(e, plainText(op.Label))
 }

@@ -112,10 +112,10 @@ func TestNotGrantableKeepsItsPath(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := c.Endpoints(Request{Method: "POST", Path: "/hook"}); got != nil {
+	if got := c.Resolve(Request{Method: "POST", Path: "/hook"}).Endpoints; got != nil {
 		t.Errorf("POST /hook resolves to %v, want nothing", got)
 	}
-	if got := c.Endpoints(Request{Method: "POST", Path: "/other"}); len(got) != 1 {
+	if got := c.Resolve(Request{Method: "POST", Path: "/other"}).Endpoints; len(got) != 1 {
 		t.Errorf("POST /other resolves to %v, want POST /{x}", got)
 	}
 }
@@ -162,10 +162,10 @@ func TestLargeCatalog(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("10,000 operations took %v to compile and lint, want seconds", took)
 	}
-	if got := c.Endpoints(Request{Method: "GET", Path: "/api/v4/things9999/1/parts/2"}); len(got) != 0 {
+	if got := c.Resolve(Request{Method: "GET", Path: "/api/v4/things9999/1/parts/2"}).Endpoints; len(got) != 0 {
 		t.Errorf("resolved %v, want nothing: 9999 is in v3", got)
 	}
-	if got := c.Endpoints(Request{Method: "GET", Path: "/api/v3/things9999/1/parts/2"}); len(got) != 1 {
+	if got := c.Resolve(Request{Method: "GET", Path: "/api/v3/things9999/1/parts/2"}).Endpoints; len(got) != 1 {
 		t.Errorf("resolved %v, want one endpoint", got)
 	}
 }

@@ -152,7 +152,7 @@ func (s *setting) differ(n int, planted func(method, path string) (string, strin
 			if secret == s.legacy {
 				grants = nil
 			}
-			v := secret.Authorize(s.catalog, authz.Request{Method: method, Path: path, Host: host}, time.Time{})
+			v := secret.Authorize(s.catalog.Resolve(authz.Request{Method: method, Path: path, Host: host}), time.Time{})
 			asked, as := planted(method, path)
 			if want := plainVerdict(s.plain, grants, asked, as, host); v.Reason.String() != want {
 				return fmt.Errorf("%s %q of %v with %v is %s, and by the rule %s", method, path, s.spelled(), grants, v.Reason, want)
@@ -242,7 +242,7 @@ func FuzzAuthorize(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, method, path, host string) {
 		for secret, grants := range map[*authz.Secret][]plainEndpoint{s.limited: s.grants, s.legacy: nil} {
-			v := secret.Authorize(s.catalog, authz.Request{Method: method, Path: path, Host: host}, time.Time{})
+			v := secret.Authorize(s.catalog.Resolve(authz.Request{Method: method, Path: path, Host: host}), time.Time{})
 			if want := plainVerdict(s.plain, grants, method, path, host); v.Reason.String() != want {
 				t.Errorf("%s %q is %s, and by the rule %s", method, path, v.Reason, want)
 			}

@@ -21,7 +21,7 @@ func TestRetiredIsNotGranted(t *testing.T) {
 	}
 	s := NewSecret(Secret{Grants: []Grant{grant}})
 	for path, want := range map[string]Reason{"/a/1": Granted, "/old/1": NotGranted} {
-		if got := s.Authorize(c, Request{Method: "GET", Path: path}, time.Now()).Reason; got != want {
+		if got := s.Authorize(c.Resolve(Request{Method: "GET", Path: path}), time.Now()).Reason; got != want {
 			t.Errorf("%s = %v, want %v", path, got, want)
 		}
 	}
@@ -32,7 +32,7 @@ func TestAllowedAddressIsNoGrant(t *testing.T) {
 	c := compile(t, "GET /a", "GET /b")
 	s := NewSecret(Secret{Grants: []Grant{NewGrant(c.Permission("GET_/a"), nil)}, AllowIPs: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
 	for path, want := range map[string]Reason{"/a": Granted, "/b": NotGranted, "/c": NotCatalogued} {
-		if got := s.Authorize(c, Request{Method: "GET", Path: path, Address: netip.MustParseAddr("192.0.2.7")}, time.Now()).Reason; got != want {
+		if got := s.Authorize(c.Resolve(Request{Method: "GET", Path: path, Address: netip.MustParseAddr("192.0.2.7")}), time.Now()).Reason; got != want {
 			t.Errorf("%s = %v, want %v", path, got, want)
 		}
 	}
@@ -47,7 +47,7 @@ func TestRemovalsAreSorted(t *testing.T) {
 	c := compile(t, "GET /a")
 	s := NewSecret(Secret{Grants: []Grant{{Permission: "p", Endpoints: []GrantedEndpoint{{Method: "GET", Path: "/a", Groups: groups}}}}})
 	for range 10 {
-		if got := s.Authorize(c, Request{Method: "GET", Path: "/a", Filter: true}, time.Now()).Remove; !slices.IsSorted(got) || len(got) != 5 {
+		if got := s.Authorize(c.Resolve(Request{Method: "GET", Path: "/a", Filter: true}), time.Now()).Remove; !slices.IsSorted(got) || len(got) != 5 {
 			t.Errorf("remove %v, want five in order", got)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unsafe"
 )
 
 // The parts of a token of ours: prefix, 16 random bytes in base64url, and 36
@@ -68,25 +70,44 @@ func newKey(raw []byte) (*key, error) {
 }
 
 // hmacPool computes HMAC-SHA-256 under one key without setting the key up
-// anew each time.
+// anew each time, and without allocating.
 type hmacPool struct{ pool sync.Pool }
+
+type hmacState struct {
+	hash.Hash
+	in, out [sha256.Size]byte // here, as what is given to an interface must be on the heap
+}
 
 func newHMACPool(key []byte) *hmacPool {
 	p := &hmacPool{}
-	p.pool.New = func() any { return hmac.New(sha256.New, key) }
+	p.pool.New = func() any { return &hmacState{Hash: hmac.New(sha256.New, key)} }
 	return p
 }
 
-func (p *hmacPool) sum(data ...[]byte) (sum [sha256.Size]byte) {
-	h := p.pool.Get().(hash.Hash)
+func (p *hmacPool) sum(data ...[]byte) [sha256.Size]byte {
+	h := p.pool.Get().(*hmacState)
+	defer p.pool.Put(h)
 	h.Reset()
 	for _, d := range data {
 		h.Write(d)
 	}
-	h.Sum(sum[:0])
-	p.pool.Put(h)
-	return sum
+	h.Sum(h.out[:0])
+	return h.out
 }
+
+// sumOf is the same of data of one size.
+func (p *hmacPool) sumOf(data [sha256.Size]byte) [sha256.Size]byte {
+	h := p.pool.Get().(*hmacState)
+	defer p.pool.Put(h)
+	h.in = data
+	h.Reset()
+	h.Write(h.in[:])
+	h.Sum(h.out[:0])
+	return h.out
+}
+
+// bytesOf is a text as bytes that nobody writes to, without a copy.
+func bytesOf(text string) []byte { return unsafe.Slice(unsafe.StringData(text), len(text)) }
 
 // Prefix stands before every token that the keyring mints.
 func (k *Keyring) Prefix() string { return k.prefix }
@@ -108,27 +129,31 @@ func (k *Keyring) Mint() (Token, Digest, error) {
 	var random [16]byte
 	rand.Read(random[:])
 	body := k.prefix + base64.RawURLEncoding.EncodeToString(random[:])
-	text := body + k.keys[0].checkOf(body)
-	t := Token{&text}
+	check := k.keys[0].checkOf(body)
+	text := body + string(check[:])
+	t := newToken(text)
 	return t, k.keys[0].digestOf(t), nil
 }
 
 // checkOf is the keyed check of what stands before it.
-func (k *key) checkOf(body string) string {
-	sum := k.check.sum([]byte(body))
-	return base64.RawURLEncoding.EncodeToString(sum[:])[:checkLen]
+func (k *key) checkOf(body string) (check [checkLen]byte) {
+	sum := k.check.sum(bytesOf(body))
+	var text [44]byte
+	base64.RawURLEncoding.Encode(text[:], sum[:])
+	return [checkLen]byte(text[:])
 }
 
 func (k *key) digestOf(t Token) Digest {
-	sum := sha256.Sum256([]byte(t.Reveal()))
+	sum := sha256.Sum256(bytesOf(t.Reveal()))
 	return k.digestOfSum(sum)
 }
 
-func (k *key) digestOfSum(sum [sha256.Size]byte) Digest { return k.digest.sum(sum[:]) }
+func (k *key) digestOfSum(sum [sha256.Size]byte) Digest { return k.digest.sumOf(sum) }
 
 // Lookup says under which digests a token may be stored.
 type Lookup struct {
-	Digests []Digest // one under the key that minted the token, or one under each key
+	Digest Digest   // under the key that minted the token; of one that was minted elsewhere, under the minting key
+	Others []Digest // of one that was minted elsewhere, under the other keys
 
 	// Minted tells that the token was minted under one of the keys: if the
 	// store does not have it, the store has lost it.
@@ -141,23 +166,29 @@ func (l Lookup) ID() string {
 	if !l.Minted {
 		return ""
 	}
-	return l.Digests[0].ID()
+	return l.Digest.ID()
 }
+
+// All are all digests that the token may be stored under.
+func (l Lookup) All() []Digest { return append([]Digest{l.Digest}, l.Others...) }
 
 // Lookup verifies a token's check before anything else is asked. A token of
 // our form with a wrong check is Unknown: mistyped, invented, or minted under
 // a key that is not here. A token of another form was minted elsewhere, if
 // anywhere.
 func (k *Keyring) Lookup(t Token) (Lookup, Reason) {
+	if len(k.keys) == 0 {
+		return Lookup{}, Internal
+	}
 	if !k.Ours(t) {
-		sum := sha256.Sum256([]byte(t.Reveal()))
-		return Lookup{Digests: k.ImportedDigests(sum)}, Undecided
+		digests := k.ImportedDigests(sha256.Sum256(bytesOf(t.Reveal())))
+		return Lookup{Digest: digests[0], Others: digests[1:]}, Undecided
 	}
 	text := t.Reveal()
 	body, check := text[:len(text)-checkLen], text[len(text)-checkLen:]
 	for _, key := range k.keys {
-		if hmac.Equal([]byte(key.checkOf(body)), []byte(check)) {
-			return Lookup{Digests: []Digest{key.digestOf(t)}, Minted: true}, Undecided
+		if want := key.checkOf(body); subtle.ConstantTimeCompare(want[:], bytesOf(check)) == 1 {
+			return Lookup{Digest: key.digestOf(t), Minted: true}, Undecided
 		}
 	}
 	return Lookup{}, Unknown

@@ -60,14 +60,16 @@ type matches struct {
 	near  []*route // whose template some servers say it fills: those that fold case, or drop what trails
 }
 
-// match adds every route that path may be taken for. rest is what follows the
-// slash of the next segment; near tells that one before was only nearly right.
-func (n *node) match(m *matches, rest string, near bool) {
+// match is m with every route that path may be taken for. rest is what follows
+// the slash of the next segment; near tells that one before was only nearly
+// right. (It takes and returns m so that what resolve makes need not be on the
+// heap.)
+func (n *node) match(m matches, rest string, near bool) matches {
 	segment, rest, more := strings.Cut(rest, "/")
 	follow := func(next *node, near bool) {
 		switch {
 		case more:
-			next.match(m, rest, near)
+			m = next.match(m, rest, near)
 		case next.route == nil:
 		case near:
 			m.near = append(m.near, next.route)
@@ -89,6 +91,7 @@ func (n *node) match(m *matches, rest string, near bool) {
 	if value && next == nil { // a literal is what it is: its catalog tells it from its like
 		n.mistaken(segment, func(next *node) { follow(next, true) })
 	}
+	return m
 }
 
 // mistaken calls follow for what a value may be mistaken for: a literal in
@@ -126,15 +129,14 @@ func (n *node) mistaken(value string, follow func(*node)) {
 // parameters (OpenAPI 3.1, "Path Templating Matching"), and where that rule
 // does not decide between templates, all of them; so too the routes that a
 // server takes a value for which folds case, or drops an extension or dots at
-// the end. Nothing is decoded, cleaned or trimmed to find a route.
-func (c *Catalog) resolve(path string) []*route {
+// the end. Nothing is decoded, cleaned or trimmed to find a route. room is where
+// they are put, if there is enough.
+func (c *Catalog) resolve(room []*route, path string) []*route {
 	rest, ok := strings.CutPrefix(path, "/")
 	if !ok {
 		return nil
 	}
-	var buffer [4]*route
-	m := matches{exact: buffer[:0]}
-	c.root.match(&m, rest, false)
+	m := c.root.match(matches{exact: room}, rest, false)
 	if len(m.exact) > 1 {
 		m.exact = mostSpecific(m.exact)
 	}
@@ -144,15 +146,16 @@ func (c *Catalog) resolve(path string) []*route {
 	return appendNew(m.exact, m.near...)
 }
 
-// mostSpecific keeps the routes that no other one of them beats.
+// mostSpecific are the routes that no other one of them beats. They are put
+// behind found, where there is room.
 func mostSpecific(found []*route) []*route {
-	var best []*route
+	all := found
 	for _, r := range found {
 		if !slices.ContainsFunc(found, func(o *route) bool { return o.beats(r.template) }) {
-			best = append(best, r)
+			all = append(all, r)
 		}
 	}
-	return best
+	return all[len(found):]
 }
 
 // beats reports whether t is the more concrete of two templates that match
@@ -207,30 +210,38 @@ func (c *Catalog) meeting(t template) []*route {
 	return found
 }
 
-// Endpoints are those that a request needs a grant for, all of them. A path is
-// resolved first, then the method: a route without the method makes it nil, so
-// that `DELETE /orders/search` never falls back to `DELETE /orders/{n}`. Nil
-// where the catalog has no such endpoint; a nil catalog has none.
-func (c *Catalog) Endpoints(r Request) []*Endpoint {
+// Resolve is the request with the endpoints that it needs a grant for, all of
+// them. A path is resolved first, then the method: a route without the method
+// makes them nil, so that `DELETE /orders/search` never falls back to `DELETE
+// /orders/{n}`. Nil where the catalog has no such endpoint; a nil catalog has
+// none.
+func (c *Catalog) Resolve(r Request) Request {
+	r.Endpoints = nil
 	if c == nil || !r.oneHost() {
-		return nil
+		return r
 	}
-	var needed []*Endpoint
-	for _, route := range c.resolve(r.Path) {
+	var room [4]*route
+	routes := c.resolve(room[:0], r.Path)
+	for _, route := range routes {
 		e := route.methods[r.Method]
-		if e == nil {
-			return nil
+		switch {
+		case e == nil:
+			r.Endpoints = nil
+			return r
+		case len(routes) == 1:
+			r.Endpoints = e.alone
+		default:
+			r.Endpoints = append(r.Endpoints, e)
 		}
-		needed = append(needed, e)
 	}
-	return needed
+	return r
 }
 
 // Paths are the templates that a path resolves to, each with its methods: for
 // telling people.
 func (c *Catalog) Paths(path string) []string {
 	var all []string
-	for _, r := range c.resolve(path) {
+	for _, r := range c.resolve(nil, path) {
 		methods := slices.DeleteFunc(slices.Sorted(maps.Keys(r.methods)), func(m string) bool { return r.methods[m] == nil })
 		all = append(all, fmt.Sprintf("%s, which has %s", r.text, orElse(strings.Join(methods, ", "), "no method that can be called")))
 	}

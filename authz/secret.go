@@ -107,27 +107,29 @@ type Request struct {
 	Host    string     // as it came; "" where there is none
 	Address netip.Addr // of the client; invalid where unknown
 	Filter  bool       // the route says that it has the response filter
+
+	Endpoints []*Endpoint // of the catalog, as Resolve finds them; nil: it has none
 }
 
 // oneHost reports whether the request names one host at most. Envoy joins two
 // Host fields with a comma.
 func (r Request) oneHost() bool { return !strings.Contains(r.Host, ",") }
 
-// Authorize decides. A nil catalog holds no endpoint; a nil secret is unknown.
-// Path and method are compared byte for byte.
-func (s *Secret) Authorize(c *Catalog, r Request, now time.Time) Verdict {
+// Authorize decides on a request that a catalog has resolved. A nil secret is
+// unknown. Path and method are compared byte for byte.
+func (s *Secret) Authorize(r Request, now time.Time) Verdict {
 	if s == nil {
 		return Verdict{Reason: Unknown}
 	}
-	v := Verdict{Merchant: s.Merchant, SecretID: s.ID, Endpoints: c.Endpoints(r)}
+	v := Verdict{Merchant: s.Merchant, SecretID: s.ID, Endpoints: r.Endpoints}
 	if v.Reason = s.refuse(r.Address, now); v.Reason != Undecided {
 		return v
 	}
 	if s.Unrestricted {
-		v.Reason = s.open(r, v.Endpoints)
+		v.Reason = s.open(r)
 		return v
 	}
-	v.Reason, v.Remove = s.grant(v.Endpoints, r)
+	v.Reason, v.Remove = s.grant(r)
 	if len(v.Remove) > 0 {
 		v.Media = sharedMedia(v.Endpoints)
 	}
@@ -155,9 +157,9 @@ func (s *Secret) refuse(address netip.Addr, now time.Time) Reason {
 
 // open decides for a legacy secret: every path that is well-formed or in the
 // catalog, with any method that is a token (RFC 9110 section 5.6.2).
-func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
+func (s *Secret) open(r Request) Reason {
 	method := r.Method != "" && tokenChars.holds(r.Method)
-	if method && r.oneHost() && (wellFormed(r.Path) || len(endpoints) > 0) {
+	if method && r.oneHost() && (wellFormed(r.Path) || len(r.Endpoints) > 0) {
 		return Unrestricted
 	}
 	return NotCatalogued
@@ -166,12 +168,12 @@ func (s *Secret) open(r Request, endpoints []*Endpoint) Reason {
 // grant decides for a secret with grants: each endpoint needs one, by method
 // and template, whatever its permission is called today. It says what must go
 // from the answer: what any of these grants leaves out.
-func (s *Secret) grant(endpoints []*Endpoint, r Request) (Reason, []string) {
-	if len(endpoints) == 0 {
+func (s *Secret) grant(r Request) (Reason, []string) {
+	if len(r.Endpoints) == 0 {
 		return NotCatalogued, nil
 	}
 	var remove []string
-	for _, e := range endpoints {
+	for _, e := range r.Endpoints {
 		covered := false
 		for _, g := range s.granted[e.key] {
 			if g.covers(e, r.Path) {

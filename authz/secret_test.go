@@ -50,11 +50,11 @@ func TestRemovals(t *testing.T) {
 	for _, tt := range tests {
 		c := priced(t, tt.then...)
 		s := NewSecret(Secret{Grants: []Grant{NewGrant(&c.Permissions[0], tt.included)}})
-		v := s.Authorize(priced(t, tt.now...), Request{Method: "GET", Path: "/label/1", Filter: true}, time.Now())
+		v := s.Authorize(priced(t, tt.now...).Resolve(Request{Method: "GET", Path: "/label/1", Filter: true}), time.Now())
 		if v.Reason != Granted || !slices.Equal(v.Remove, tt.want) {
 			t.Errorf("%s: %v, remove %v, want granted, remove %v", tt.name, v.Reason, v.Remove, tt.want)
 		}
-		v = s.Authorize(priced(t, tt.now...), Request{Method: "GET", Path: "/label/1"}, time.Now())
+		v = s.Authorize(priced(t, tt.now...).Resolve(Request{Method: "GET", Path: "/label/1"}), time.Now())
 		if want := map[bool]Reason{true: FilterMissing, false: Granted}[len(tt.want) > 0]; v.Reason != want {
 			t.Errorf("%s: without a filter on the route: %v, want %v", tt.name, v.Reason, want)
 		}
@@ -87,12 +87,12 @@ func TestRemovalsOfSeveralGrants(t *testing.T) {
 		{"two grants of one endpoint, the last includes", []Grant{NewGrant(label, nil), NewGrant(label, []string{"price"})}, "/orders/1/label", []string{"$.price"}, []string{pdf, png}},
 	}
 	for _, tt := range tests {
-		v := NewSecret(Secret{Grants: tt.grants}).Authorize(c, Request{Method: "GET", Path: tt.path, Filter: true}, time.Now())
+		v := NewSecret(Secret{Grants: tt.grants}).Authorize(c.Resolve(Request{Method: "GET", Path: tt.path, Filter: true}), time.Now())
 		if slices.Sort(v.Remove); v.Reason != Granted || !slices.Equal(v.Remove, tt.remove) || !slices.Equal(v.Media, tt.media) {
 			t.Errorf("%s: %v, remove %v, pass %v, want granted, remove %v, pass %v", tt.name, v.Reason, v.Remove, v.Media, tt.remove, tt.media)
 		}
 	}
-	v := NewSecret(Secret{Unrestricted: true}).Authorize(c, Request{Method: "GET", Path: "/orders/1/label"}, time.Now())
+	v := NewSecret(Secret{Unrestricted: true}).Authorize(c.Resolve(Request{Method: "GET", Path: "/orders/1/label"}), time.Now())
 	if v.Reason != Unrestricted || len(v.Remove) > 0 || len(v.Media) > 0 {
 		t.Errorf("legacy: %v, remove %v, want all to stay", v.Reason, v.Remove)
 	}
@@ -131,7 +131,7 @@ func TestGrantNeverWidens(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", tt.name, err)
 		}
-		if got := s.Authorize(c, Request{Method: tt.method, Path: tt.path}, time.Now()).Reason; got != tt.want {
+		if got := s.Authorize(c.Resolve(Request{Method: tt.method, Path: tt.path}), time.Now()).Reason; got != tt.want {
 			t.Errorf("%s: %s %s = %v, want %v", tt.name, tt.method, tt.path, got, tt.want)
 		}
 	}
@@ -145,23 +145,23 @@ func TestZeroValuesDeny(t *testing.T) {
 	unprepared := &Secret{Grants: []Grant{NewGrant(&c.Permissions[0], nil)}}
 	for name, v := range map[string]Verdict{
 		"zero verdict":               {},
-		"nil secret":                 (*Secret)(nil).Authorize(c, r, time.Now()),
-		"zero secret":                (&Secret{}).Authorize(c, r, time.Now()),
-		"secret not of NewSecret":    unprepared.Authorize(c, r, time.Now()),
-		"nil catalog":                NewSecret(*unprepared).Authorize(nil, r, time.Now()),
-		"zero catalog":               NewSecret(*unprepared).Authorize(&Catalog{}, r, time.Now()),
-		"zero request":               NewSecret(*unprepared).Authorize(c, Request{}, time.Now()),
-		"zero request, legacy":       NewSecret(Secret{Unrestricted: true}).Authorize(c, Request{}, time.Now()),
-		"tombstone that opens all":   NewSecret(Secret{Unrestricted: true, DeletedAt: time.Now()}).Authorize(c, r, time.Now()),
-		"grant without endpoints":    NewSecret(Secret{Grants: []Grant{{Permission: c.Permissions[0].ID}}}).Authorize(c, r, time.Now()),
+		"nil secret":                 (*Secret)(nil).Authorize(c.Resolve(r), time.Now()),
+		"zero secret":                (&Secret{}).Authorize(c.Resolve(r), time.Now()),
+		"secret not of NewSecret":    unprepared.Authorize(c.Resolve(r), time.Now()),
+		"nil catalog":                NewSecret(*unprepared).Authorize((*Catalog)(nil).Resolve(r), time.Now()),
+		"zero catalog":               NewSecret(*unprepared).Authorize((&Catalog{}).Resolve(r), time.Now()),
+		"zero request":               NewSecret(*unprepared).Authorize(c.Resolve(Request{}), time.Now()),
+		"zero request, legacy":       NewSecret(Secret{Unrestricted: true}).Authorize(c.Resolve(Request{}), time.Now()),
+		"tombstone that opens all":   NewSecret(Secret{Unrestricted: true, DeletedAt: time.Now()}).Authorize(c.Resolve(r), time.Now()),
+		"grant without endpoints":    NewSecret(Secret{Grants: []Grant{{Permission: c.Permissions[0].ID}}}).Authorize(c.Resolve(r), time.Now()),
 		"reason out of range":        {Reason: 200},
-		"granted on another catalog": NewSecret(*unprepared).Authorize(compile(t, "GET /b"), r, time.Now()),
+		"granted on another catalog": NewSecret(*unprepared).Authorize(compile(t, "GET /b").Resolve(r), time.Now()),
 	} {
 		if v.Reason.Decision() == Allow {
 			t.Errorf("%s: %v, want a denial", name, v.Reason)
 		}
 	}
-	if v := NewSecret(*unprepared).Authorize(c, r, time.Now()); v.Reason != Granted {
+	if v := NewSecret(*unprepared).Authorize(c.Resolve(r), time.Now()); v.Reason != Granted {
 		t.Errorf("control: %v, want granted", v.Reason)
 	}
 }
@@ -195,7 +195,7 @@ func TestExpiryAndAddress(t *testing.T) {
 	}
 	for _, tt := range tests {
 		address, _ := netip.ParseAddr(tt.address)
-		if got := s.Authorize(c, Request{Method: "GET", Path: "/a", Address: address}, tt.now).Reason; got != tt.want {
+		if got := s.Authorize(c.Resolve(Request{Method: "GET", Path: "/a", Address: address}), tt.now).Reason; got != tt.want {
 			t.Errorf("%s: %v, want %v", tt.name, got, tt.want)
 		}
 	}

@@ -171,7 +171,7 @@ func TestOtherEpochConfirmsNothing(t *testing.T) {
 // again, and no more. A deletion after them is applied all the same.
 func TestForgedEntriesKillNothing(t *testing.T) {
 	d := newDrill(t)
-	id := d.good.Digests[0].ID()
+	id := d.good.Digest.ID()
 	flood := func(fields ...any) {
 		pipe := redis.NewClient(&redis.Options{Addr: d.server.Addr}).Pipeline()
 		for i := range 2000 {

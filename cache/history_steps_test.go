@@ -73,7 +73,7 @@ func (h *history) add(token authz.Token) *fact {
 	defer h.mu.Unlock()
 	f := &fact{name: fmt.Sprint("token", len(h.facts)), lookup: l, memories: map[*member]*memory{}}
 	h.facts = append(h.facts, f)
-	h.note("%s minted=%v id=%s", f.name, l.Minted, l.Digests[0].ID())
+	h.note("%s minted=%v id=%s", f.name, l.Minted, l.Digest.ID())
 	return f
 }
 
@@ -152,7 +152,7 @@ func (h *history) delete(f *fact) {
 	f.doomed = true
 	h.note("delete %s", f.name)
 	h.mu.Unlock()
-	d, err := h.admin.Delete(ctx, f.lookup.Digests[0].ID(), store.AllReplicas)
+	d, err := h.admin.Delete(ctx, f.lookup.Digest.ID(), store.AllReplicas)
 	h.mu.Lock()
 	h.note("delete %s: announced at %v, %v", f.name, d.Announced, err)
 	if err == nil && !f.lost {

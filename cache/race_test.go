@@ -9,7 +9,7 @@ import (
 
 // A read that a change, or a gap, has raced is thrown away and done again.
 func TestFillThatRacedIsThrownAway(t *testing.T) {
-	k := keyOf(one.Digests[0])
+	k := keyOf(one.Digest)
 	tests := []struct {
 		name  string
 		race  func(c *Secrets, n int) // during read number n, from 1
@@ -82,7 +82,7 @@ func TestTombstoneOutlivesRecord(t *testing.T) {
 		for _, what := range []string{"put back", "dropped", "after a gap", "after an hour"} {
 			switch what {
 			case "dropped":
-				c.drop(keyOf(l.Digests[0]))
+				c.drop(keyOf(l.Digest))
 			case "after a gap":
 				c.fresh.gap()
 			case "after an hour":

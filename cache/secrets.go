@@ -75,7 +75,7 @@ func (c *Secrets) Keyring() *authz.Keyring { return c.store.Keyring() }
 // holds an [authz.Reason]; it is authz.Unknown only where the store is trusted
 // to know every secret.
 func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (*authz.Secret, error) {
-	if len(t.Digests) == 0 {
+	if t.Digest == (authz.Digest{}) {
 		return nil, authz.Internal
 	}
 	e, ok := c.cached(t)
@@ -83,7 +83,7 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 		c.Stats.Hits.Add(1)
 		return e.secret, nil
 	}
-	if !ok && c.unknown.holds(t.Digests[0]) {
+	if !ok && c.unknown.holds(t.Digest) {
 		c.Stats.Refused.Add(1)
 		return nil, authz.Unknown
 	}
@@ -106,13 +106,13 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 // cached is what is kept of a token's secret, however old. It is kept under
 // the digest that the store has it under.
 func (c *Secrets) cached(t authz.Lookup) (e entry, ok bool) {
-	for _, d := range t.Digests {
-		k := keyOf(d)
-		if e, ok = c.shard(k).get(k); ok {
-			return e, true
-		}
+	k := keyOf(t.Digest)
+	e, ok = c.shard(k).get(k)
+	for i := 0; !ok && i < len(t.Others); i++ {
+		k = keyOf(t.Others[i])
+		e, ok = c.shard(k).get(k)
 	}
-	return entry{}, false
+	return e, ok
 }
 
 // mayServeStale reports whether a re-read failed for no fault of the secret. A
@@ -137,7 +137,7 @@ func (c *Secrets) readStranger(t authz.Lookup, client netip.Addr) (*authz.Secret
 
 // read reads a secret from the store. seen tells that it was there before.
 func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
-	breaker := c.breakers.of(c.store.Master(t.Digests[0].ID()))
+	breaker := c.breakers.of(c.store.Master(t.Digest.ID()))
 	if !breaker.allow() {
 		return nil, authz.StoreUnavailable
 	}
@@ -163,14 +163,14 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 
 // readAny reads the record under each digest that the token may have.
 func (c *Secrets) readAny(ctx context.Context, t authz.Lookup, seen bool) (*authz.Secret, error) {
-	for _, d := range t.Digests {
+	for _, d := range t.All() {
 		secret, err := c.store.Read(ctx, d.ID())
 		if authz.ReasonOf(err) != authz.Unknown {
 			return secret, err
 		}
 	}
 	if t.Minted || seen {
-		return nil, fmt.Errorf("read secret %s: %w", t.Digests[0].ID(), authz.RecordMissing)
+		return nil, fmt.Errorf("read secret %s: %w", t.Digest.ID(), authz.RecordMissing)
 	}
 	return nil, c.believe(ctx)
 }
@@ -184,6 +184,6 @@ func (c *Secrets) remember(t authz.Lookup, reason authz.Reason) {
 	case authz.RecordInvalid:
 		c.Stats.Invalid.Add(1)
 	case authz.Unknown:
-		c.unknown.add(t.Digests[0])
+		c.unknown.add(t.Digest)
 	}
 }

@@ -179,7 +179,7 @@ func TestLostMinted(t *testing.T) {
 		b.redis.FlushAll()
 		want(t, "emptied store", c, l, here, authz.RecordMissing)
 		_, err := c.Find(t.Context(), l, here)
-		if id := l.Digests[0].ID(); authz.RecordMissing.Decision() != authz.Fail || !strings.Contains(err.Error(), id) {
+		if id := l.Digest.ID(); authz.RecordMissing.Decision() != authz.Fail || !strings.Contains(err.Error(), id) {
 			t.Errorf("error = %q, decision %v, want one with id %s, and Fail", err, authz.RecordMissing.Decision(), id)
 		}
 		if got := c.Stats.Missing.Load(); got != 4 {

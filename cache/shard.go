@@ -82,7 +82,7 @@ func (s *shard) get(k key) (entry, bool) {
 // is under way share it. A request that cannot wait any longer leaves the read
 // to the others.
 func (c *Secrets) fill(ctx context.Context, t authz.Lookup, read func() (*authz.Secret, error)) (*authz.Secret, error) {
-	k := keyOf(t.Digests[0])
+	k := keyOf(t.Digest)
 	s := c.shard(k)
 	s.mu.Lock()
 	if e, ok := s.lru.Get(k); ok && c.fresh.covers(e, time.Now()) { // of a read that ended since the caller looked

@@ -10,12 +10,12 @@ import (
 )
 
 // one is the look-up of a token that was minted here.
-var one = authz.Lookup{Digests: []authz.Digest{{1}}, Minted: true}
+var one = authz.Lookup{Digest: authz.Digest{1}, Minted: true}
 
 // read is the read of a flight that finds a secret of this merchant.
 func read(l authz.Lookup, merchant string) func() (*authz.Secret, error) {
 	return func() (*authz.Secret, error) {
-		return authz.NewSecret(authz.Secret{ID: l.Digests[0].ID(), Merchant: merchant}), nil
+		return authz.NewSecret(authz.Secret{ID: l.Digest.ID(), Merchant: merchant}), nil
 	}
 }
 
@@ -25,7 +25,7 @@ func TestPanicDenies(t *testing.T) {
 	if secret != nil || !errors.Is(err, authz.Internal) || !strings.Contains(err.Error(), "a fault of ours") {
 		t.Errorf("fill that panics = %v, %v, want an internal error that tells it", secret, err)
 	}
-	if s := c.shard(keyOf(one.Digests[0])); len(s.flights) != 0 || s.len() != 0 {
+	if s := c.shard(keyOf(one.Digest)); len(s.flights) != 0 || s.len() != 0 {
 		t.Errorf("flights, kept = %d, %d after a panic, want none", len(s.flights), s.len())
 	}
 	if secret, err := c.fill(t.Context(), one, read(one, "m")); err != nil || secret.Merchant != "m" {
@@ -76,7 +76,7 @@ func TestSizeIsBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l := authz.Lookup{Digests: []authz.Digest{d}, Minted: true}
+		l := authz.Lookup{Digest: d, Minted: true}
 		if _, err := c.fill(t.Context(), l, read(l, "m")); err != nil {
 			t.Fatal(err)
 		}

@@ -39,7 +39,7 @@ type usage struct {
 
 type usageShard struct {
 	mu   sync.RWMutex // guards what follows; never held across I/O
-	uses map[pair]*uses
+	uses map[pair]*Pair
 	full bool // there was no room for one since they were last taken
 }
 
@@ -61,38 +61,52 @@ func (p pair) used() used {
 	return used{p.secret.ID, p.secret.PermissionOf(p.endpoint)}
 }
 
-// uses of a pair since they were last taken.
-type uses struct {
+// Pair is a secret and an endpoint that it opened of late: how often, since
+// that was last taken to be written. It goes when it is not used any more.
+type Pair struct {
 	last  atomic.Int64 // seconds of Unix time
 	count atomic.Int64
+
+	Answer atomic.Value // what the caller has made for the two, to be kept as long as they
 }
 
 func newUsage(every time.Duration) *usage {
 	u := &usage{every: every, begun: time.Now(), backlog: map[used]store.Use{}}
 	for i := range u.shards {
-		u.shards[i].uses = map[pair]*uses{}
+		u.shards[i].uses = map[pair]*Pair{}
 	}
 	return u
 }
 
 // Used notes that a request was allowed by a secret; any other verdict is no
-// use. What there is no room for is not noted, and counted.
-func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) {
+// use. What there is no room for is not noted, and counted. It returns what it
+// is noted at: nil where nothing is, or at several places.
+func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) (used *Pair) {
 	if v.Reason.Decision() != authz.Allow {
-		return
+		return nil
 	}
 	if len(v.Endpoints) == 0 {
-		c.note(pair{s, nil}, now.Unix())
+		return c.note(pair{s, nil}, now.Unix())
 	}
 	for _, e := range v.Endpoints {
-		c.note(pair{s, e}, now.Unix())
+		used = c.note(pair{s, e}, now.Unix())
 	}
+	if len(v.Endpoints) > 1 {
+		return nil
+	}
+	return used
 }
 
-func (c *Secrets) note(p pair, at int64) {
-	if s := c.usage.shard(p.secret.ID); !s.add(p, at) && !s.insert(p, at) {
+func (c *Secrets) note(p pair, at int64) *Pair {
+	s := c.usage.shard(p.secret.ID)
+	used := s.add(p, at)
+	if used == nil {
+		used = s.insert(p, at)
+	}
+	if used == nil {
 		c.loseUses(1)
 	}
+	return used
 }
 
 // loseUses counts uses that will not be written.
@@ -112,36 +126,35 @@ func (u *usage) shard(id string) *usageShard {
 // digit is the value of a hexadecimal digit.
 func digit(b byte) byte { return b&15 + 9*(b>>6) }
 
-// add reports whether the pair was there to add to.
-func (s *usageShard) add(p pair, at int64) bool {
+// add adds to a pair that is there; else it is nil.
+func (s *usageShard) add(p pair, at int64) *Pair {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	u := s.uses[p]
-	if u == nil {
-		return false
+	if u != nil {
+		u.add(at)
 	}
-	u.add(at)
-	return true
+	return u
 }
 
-// insert adds a pair, if it is there or there is room.
-func (s *usageShard) insert(p pair, at int64) bool {
+// insert adds a pair, if it is there or there is room; else it is nil.
+func (s *usageShard) insert(p pair, at int64) *Pair {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.uses[p]
 	if u == nil && len(s.uses) >= usageRoom {
 		s.full = true
-		return false
+		return nil
 	}
 	if u == nil {
-		u = &uses{}
+		u = &Pair{}
 		s.uses[p] = u
 	}
 	u.add(at)
-	return true
+	return u
 }
 
-func (u *uses) add(at int64) {
+func (u *Pair) add(at int64) {
 	u.count.Add(1)
 	for {
 		last := u.last.Load()

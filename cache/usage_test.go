@@ -36,7 +36,7 @@ func granted(i int) *authz.Secret {
 
 // use has a secret used now.
 func use(c *Secrets, s *authz.Secret, method, path string) authz.Verdict {
-	v := s.Authorize(usageCatalog, authz.Request{Method: method, Path: path}, time.Now())
+	v := s.Authorize(usageCatalog.Resolve(authz.Request{Method: method, Path: path}), time.Now())
 	c.Used(s, v, time.Now())
 	return v
 }

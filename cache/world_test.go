@@ -220,7 +220,7 @@ func (b *bubble) put(key, value string) {
 }
 
 // recordKey is the name of a secret's record.
-func recordKey(l authz.Lookup) string { return "postern:secret:" + l.Digests[0].ID() }
+func recordKey(l authz.Lookup) string { return "postern:secret:" + l.Digest.ID() }
 
 // reads is how many GETs a real server carried out since RESETSTAT.
 func reads(t *testing.T, s *storetest.Server) (n int) {

@@ -57,7 +57,7 @@ func readCases(t *testing.T, w *world) []testCase {
 	return cases
 }
 
-func newCase(t *testing.T, columns []string, w *world) testCase {
+func newCase(t testing.TB, columns []string, w *world) testCase {
 	t.Helper()
 	unescape := strings.NewReplacer(`\t`, "\t", `\\`, `\`, "{128}", strings.Repeat("a", 128), "{129}", strings.Repeat("a", 129))
 	for i := range columns {

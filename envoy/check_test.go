@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-func dial(t *testing.T, address string) authv3.AuthorizationClient {
+func dial(t testing.TB, address string) authv3.AuthorizationClient {
 	t.Helper()
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(t, err)

@@ -43,7 +43,7 @@ func (w *world) verdict(c testCase, rewrite func(method, path string) (string, s
 	if reason != authz.Undecided {
 		return authz.Verdict{Reason: reason}
 	}
-	secret := w.secrets[lookup.Digests[0]]
+	secret := w.secrets[lookup.Digest]
 	if secret == nil && lookup.Minted {
 		return authz.Verdict{Reason: authz.RecordMissing}
 	}
@@ -52,7 +52,7 @@ func (w *world) verdict(c testCase, rewrite func(method, path string) (string, s
 		method, target = rewrite(method, target)
 	}
 	address, _ := netip.ParseAddr(c.client)
-	return secret.Authorize(w.catalog, authz.Request{Method: method, Path: target, Host: c.host, Address: address}, time.Now())
+	return secret.Authorize(w.catalog.Resolve(authz.Request{Method: method, Path: target, Host: c.host, Address: address}), time.Now())
 }
 
 func TestDecision(t *testing.T) {

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"golang.org/x/time/rate"
 
 	"github.com/postern/postern/authz"
@@ -29,7 +28,6 @@ type Options struct {
 // Gate answers Envoy's external authorization checks. It is safe for
 // concurrent use.
 type Gate struct {
-	authv3.UnimplementedAuthorizationServer
 	Stats  Stats
 	Filter *Filter // of the answers to requests that the gate allowed
 
@@ -44,46 +42,68 @@ func NewGate(o Options) *Gate {
 	return &Gate{Filter: NewFilter(o.Filter), o: o, begun: time.Now(), logged: rate.Sometimes{First: 10, Interval: time.Second}}
 }
 
-// Check decides on one request. It always answers: what goes wrong is a
-// verdict, never a gRPC error.
-func (g *Gate) Check(ctx context.Context, r *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+// check decides on one request. What goes wrong in that is a verdict, and never
+// a gRPC error.
+func (g *Gate) check(ctx context.Context, c check) (*answer, error) {
 	begun := time.Now()
-	v := g.decide(ctx, r)
+	v, pair := g.decide(ctx, c)
 	g.Stats.count(v.Reason, time.Since(begun))
-	return respond(v, g.o.ForwardSecret), nil
+	return g.answer(v, pair)
 }
 
-// decide is the way of one request.
-func (g *Gate) decide(ctx context.Context, r *authv3.CheckRequest) (v authz.Verdict) {
+// decide is the way of one request. The pair is not nil where it was allowed.
+func (g *Gate) decide(ctx context.Context, c check) (v authz.Verdict, pair *cache.Pair) {
 	defer func() {
 		if p := recover(); p != nil {
-			v = authz.Verdict{Reason: g.explain(fmt.Errorf("%w: panic: %v\n%s", authz.Internal, p, debug.Stack()))}
+			v, pair = authz.Verdict{Reason: g.explain(fmt.Errorf("%w: panic: %v\n%s", authz.Internal, p, debug.Stack()))}, nil
 		}
 	}()
 	if !g.o.Secrets.Trusted() {
-		return authz.Verdict{Reason: authz.StoreUnavailable}
+		return authz.Verdict{Reason: authz.StoreUnavailable}, nil
 	}
-	in, reason := parse(ctx, r)
-	v.Endpoints = g.o.Catalog().Endpoints(in.Request)
+	request, token, reason := parse(c)
+	request = g.o.Catalog().Resolve(request)
+	v.Endpoints = request.Endpoints
 	if v.Reason = reason; reason != authz.Undecided {
-		return v
+		return v, nil
 	}
-	lookup, reason := g.o.Secrets.Keyring().Lookup(in.token)
+	lookup, reason := g.o.Secrets.Keyring().Lookup(token)
 	if v.Reason = reason; reason != authz.Undecided {
-		return v
+		return v, nil
 	}
-	secret, err := g.o.Secrets.Find(ctx, lookup, in.Address)
+	if !lookup.Minted { // anyone may have invented it: a flood is held against where it comes from
+		request.Address = clientAddress(ctx)
+	}
+	secret, err := g.o.Secrets.Find(ctx, lookup, request.Address)
 	if err != nil {
 		v.Reason, v.SecretID = g.explain(err), lookup.ID()
-		return v
+		return v, nil
+	}
+	if len(secret.AllowIPs) > 0 {
+		request.Address = clientAddress(ctx)
 	}
 	now := time.Now()
-	v = secret.Authorize(g.o.Catalog(), in.Request, now)
+	v = secret.Authorize(request, now)
 	if v.Reason.Decision() == authz.Allow && g.revived(secret, now) {
 		v.Reason = g.explain(fmt.Errorf("secret %s: %w: %w", secret.ID, authz.Internal, errClock))
 	}
-	g.o.Secrets.Used(secret, v, now)
-	return v
+	return v, g.o.Secrets.Used(secret, v, now)
+}
+
+// answer is the answer for a verdict. That of a pair is made once, and kept
+// with it, unless data must go from the upstream's: which may depend on more.
+func (g *Gate) answer(v authz.Verdict, pair *cache.Pair) (*answer, error) {
+	if pair == nil || len(v.Remove) > 0 {
+		return encode(v, g.o.ForwardSecret)
+	}
+	if kept, ok := pair.Answer.Load().(*answer); ok {
+		return kept, nil
+	}
+	a, err := encode(v, g.o.ForwardSecret)
+	if err == nil {
+		pair.Answer.Store(a)
+	}
+	return a, err
 }
 
 // explain logs what an operator must know of an error, and is its reason.

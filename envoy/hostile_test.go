@@ -15,7 +15,12 @@ import (
 // as text, and raw.
 func TestHostileAlone(t *testing.T) {
 	w := newWorld(t)
-	gate := dial(t, w.serve(t))
+	w.hostileAlone(t, w.serve(t))
+}
+
+func (w *world) hostileAlone(t testing.TB, address string) {
+	t.Helper()
+	gate := dial(t, address)
 	run := 0
 	for _, r := range readRows(t, w.fillAll) {
 		want, ok := r.want[alone]
@@ -43,7 +48,7 @@ func TestHostileAlone(t *testing.T) {
 
 // checkAllow demands that an allow has Envoy write over what the client said
 // of itself, and remove its credential.
-func checkAllow(t *testing.T, r row, response *authv3.CheckResponse) {
+func checkAllow(t testing.TB, r row, response *authv3.CheckResponse) {
 	t.Helper()
 	ok := response.GetOkResponse()
 	set := headers(ok.GetHeaders())

@@ -33,14 +33,13 @@ type checked struct {
 }
 
 func (w *watch) intercept(ctx context.Context, request any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	r, ok := request.(*authv3.CheckRequest)
+	method, path, ok := envoy.CheckOf(request)
 	if !ok {
 		return next(ctx, request)
 	}
-	http := r.GetAttributes().GetRequest().GetHttp()
-	c := checked{method: http.GetMethod(), path: http.GetPath()}
-	response, err := next(ctx, r)
-	if answer, ok := response.(*authv3.CheckResponse); ok {
+	c := checked{method: method, path: path}
+	response, err := next(ctx, request)
+	if answer, bad := envoy.ReadAnswer(response); bad == nil {
 		c.reason, c.allowed = answerOf(answer).reason, answerOf(answer).status == "200"
 	}
 	w.mu.Lock()
@@ -68,7 +67,7 @@ func (w *world) serveWatched(t *testing.T, eye *watch) string {
 
 // newGate is a gate of the world that follows no log, and keeps what it has read
 // for an hour.
-func (w *world) newGate(t *testing.T) *envoy.Gate {
+func (w *world) newGate(t testing.TB) *envoy.Gate {
 	t.Helper()
 	secrets := cache.New(w.store, cache.Options{Timeout: 5 * time.Second, LagLimit: time.Hour})
 	secrets.Look(t.Context())

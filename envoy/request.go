@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/postern/postern/authz"
@@ -22,70 +20,25 @@ const (
 	filterKey, filterVersion = "postern-filter", "v1"
 )
 
-// incoming is what a check says of a request.
-type incoming struct {
-	authz.Request
-	token authz.Token
-}
-
 // parse reads a check. The reason is Undecided where there is one credential.
-// The query is cut off and not read.
-func parse(ctx context.Context, r *authv3.CheckRequest) (incoming, authz.Reason) {
-	attributes := r.GetAttributes()
-	http := attributes.GetRequest().GetHttp()
-	path, _, _ := strings.Cut(http.GetPath(), "?")
-	in := incoming{Request: authz.Request{
-		Method:  http.GetMethod(),
-		Path:    path,
-		Host:    http.GetHost(),
-		Address: clientAddress(ctx),
-		Filter:  attributes.GetContextExtensions()[filterKey] == filterVersion,
-	}}
-	field, reason := authorization(http)
-	if reason != authz.Undecided {
-		return in, reason
-	}
-	in.token, reason = authz.ParseBearer(field)
-	return in, reason
-}
-
-// authorization finds the one Authorization field. Envoy fills headers, or
-// header_map where encode_raw_headers is on: both are read, and two fields are
-// Malformed wherever they stand.
-func authorization(http *authv3.AttributeContext_HttpRequest) (string, authz.Reason) {
-	var field string
-	count := 0
-	for name, value := range http.GetHeaders() {
-		if strings.EqualFold(name, "authorization") {
-			field = value
-			count++
-		}
-	}
-	for _, h := range http.GetHeaderMap().GetHeaders() {
-		if strings.EqualFold(h.GetKey(), "authorization") {
-			field = headerValue(h)
-			count++
-		}
-	}
-	switch count {
+// The query is cut off and not read; the client's address is left to
+// clientAddress.
+func parse(c check) (authz.Request, authz.Token, authz.Reason) {
+	path, _, _ := strings.Cut(c.path, "?")
+	request := authz.Request{Method: c.method, Path: path, Host: c.host, Filter: c.filter}
+	switch c.credentials {
 	case 0:
-		return "", authz.NoSecret
+		return request, authz.Token{}, authz.NoSecret
 	case 1:
-		return field, authz.Undecided
+		token, reason := authz.ParseBearer(c.authorization)
+		return request, token, reason
 	}
-	return "", authz.Malformed
-}
-
-// headerValue is the value of a field, which stands in one of two places.
-func headerValue(h *corev3.HeaderValue) string {
-	if raw := h.GetRawValue(); len(raw) > 0 {
-		return string(raw)
-	}
-	return h.GetValue()
+	return request, authz.Token{}, authz.Malformed
 }
 
 // clientAddress is the address of the client, or the invalid address where
-// Envoy did not say it once and plainly.
+// Envoy did not say it once and plainly. It copies metadata: it is called where
+// the address decides.
 func clientAddress(ctx context.Context) netip.Addr {
 	values := metadata.ValueFromIncomingContext(ctx, clientIP)
 	if len(values) != 1 {

@@ -6,7 +6,6 @@ package envoy
 import (
 	"time"
 
-	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	procv3 "github.com/envoyproxy/go-control-plane/envoy/service/ext_proc/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
@@ -20,6 +19,7 @@ import (
 // such as credentials.
 func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Server) {
 	options := append([]grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		// Windows of a fixed size: otherwise every check costs a PING and a
 		// WINDOW_UPDATE to measure a bandwidth that never matters.
 		grpc.InitialWindowSize(1 << 20),
@@ -35,7 +35,7 @@ func NewServer(g *Gate, further ...grpc.ServerOption) (*grpc.Server, *health.Ser
 	server := grpc.NewServer(options...)
 	states := health.NewServer()
 	SetServing(states, false)
-	authv3.RegisterAuthorizationServer(server, g)
+	server.RegisterService(&authorization, g)
 	procv3.RegisterExternalProcessorServer(server, g.Filter)
 	healthv1.RegisterHealthServer(server, states)
 	reflection.Register(server)
@@ -49,6 +49,6 @@ func SetServing(states *health.Server, serving bool) {
 		state = healthv1.HealthCheckResponse_SERVING
 	}
 	states.SetServingStatus("", state)
-	states.SetServingStatus(authv3.Authorization_ServiceDesc.ServiceName, state)
+	states.SetServingStatus(authorization.ServiceName, state)
 	states.SetServingStatus(procv3.ExternalProcessor_ServiceDesc.ServiceName, state)
 }

@@ -115,7 +115,7 @@ func (w *world) keep(t testing.TB, name string, token authz.Token, s *authz.Secr
 	if reason != authz.Undecided {
 		t.Fatalf("look up the token of %s: %v", name, reason)
 	}
-	w.tokens[name], w.secrets[lookup.Digests[0]] = token.Reveal(), s
+	w.tokens[name], w.secrets[lookup.Digest] = token.Reveal(), s
 }
 
 // addOthers adds the secrets that are not plain drafts.
@@ -177,7 +177,7 @@ func (w *world) idOf(t testing.TB, name string) string {
 	if reason != authz.Undecided {
 		t.Fatalf("look up the token of %s: %v", name, reason)
 	}
-	return lookup.Digests[0].ID()
+	return lookup.Digest.ID()
 }
 
 // swapCase mistypes a token: it swaps the case of its last letter.

@@ -134,7 +134,7 @@ func checkGrants(t *testing.T, catalog *authz.Catalog) {
 		for _, e := range p.Endpoints {
 			check := func(grants []authz.Grant, want authz.Reason) {
 				secret := authz.NewSecret(authz.Secret{Grants: grants})
-				got := secret.Authorize(catalog, authz.Request{Method: e.Method, Path: fill(e.Path)}, time.Now())
+				got := secret.Authorize(catalog.Resolve(authz.Request{Method: e.Method, Path: fill(e.Path)}), time.Now())
 				if got.Reason != want {
 					t.Errorf("%v with %d grants: %v, want %v", e, len(grants), got.Reason, want)
 				}

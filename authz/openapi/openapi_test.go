@@ -151,5 +151,5 @@ func decide(c *authz.Catalog, permission, method, path string) authz.Reason {
 		groups = append(groups, g.ID)
 	}
 	secret := authz.NewSecret(authz.Secret{Grants: []authz.Grant{authz.NewGrant(p, groups)}})
-	return secret.Authorize(c, authz.Request{Method: method, Path: path}, time.Now()).Reason
+	return secret.Authorize(c.Resolve(authz.Request{Method: method, Path: path}), time.Now()).Reason
 }

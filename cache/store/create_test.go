@@ -47,7 +47,7 @@ func createsAndReads(t *testing.T, w *world) {
 		}
 	}
 	lookup, _ := w.Keyring().Lookup(token)
-	if !lookup.Minted || lookup.Digests[0].ID() != made.ID {
+	if !lookup.Minted || lookup.Digest.ID() != made.ID {
 		t.Errorf("the token's lookup = %+v, want that of %s", lookup, made.ID)
 	}
 	w.same("List", w.listed("m"), []string{made.ID, legacy.ID})
@@ -197,7 +197,7 @@ func createsTwiceSent(t *testing.T, w *world) {
 		return next()
 	})
 	token, secret := w.made("m")
-	if lookup, _ := w.Keyring().Lookup(token); lookup.Digests[0].ID() != secret.ID {
+	if lookup, _ := w.Keyring().Lookup(token); lookup.Digest.ID() != secret.ID {
 		t.Errorf("the token is of %v, want %s", lookup, secret.ID)
 	}
 	imported, err := w.Import(t.Context(), some("m"), sha256.Sum256([]byte("token")))

@@ -85,7 +85,7 @@ func (c *call) explain(s *store.Store, catalog *authz.Catalog, credential string
 	secret, err := c.find(s, credential)
 	v := authz.Verdict{Reason: authz.ReasonOf(err)}
 	if err == nil {
-		v = secret.Authorize(catalog, r, now())
+		v = secret.Authorize(catalog.Resolve(r), now())
 	} else if v.Reason == authz.StoreUnavailable || v.Reason == authz.Internal {
 		return checkForm{}, err
 	}
@@ -129,7 +129,7 @@ func (c *call) find(s *store.Store, credential string) (*authz.Secret, error) {
 	if reason != authz.Undecided {
 		return nil, reason
 	}
-	for _, d := range lookup.Digests {
+	for _, d := range lookup.All() {
 		secret, err := s.Read(c.ctx, d.ID())
 		if authz.ReasonOf(err) != authz.Unknown {
 			return secret, err

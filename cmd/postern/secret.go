@@ -281,7 +281,7 @@ func (c *call) idsOfToken(keys *authz.Keyring) (ids []string, minted bool, err e
 	if reason != authz.Undecided {
 		return nil, false, fmt.Errorf("the token was not minted under this key file: it is mistyped, or of another store")
 	}
-	for _, d := range lookup.Digests {
+	for _, d := range lookup.All() {
 		ids = append(ids, d.ID())
 	}
 	return ids, lookup.Minted, nil

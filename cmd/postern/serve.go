@@ -76,6 +76,7 @@ func (c *call) serve(o sidecar.Options, storing storeFlags) error {
 	}
 	defer client.Close()
 	o.Store, o.StoreName = store.New(client, keys), store.Redacted(*storing.redis)
+	tuneGarbage(o.Cache.Size, o.FilterMemory)
 	return sidecar.Run(c.ctx, o)
 }
 

@@ -1,0 +1,155 @@
+package envoy_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// stockSocket, in the environment, makes this program a stock server.
+const stockSocket = "POSTERN_STOCK_SOCKET"
+
+func TestMain(m *testing.M) {
+	if socket := os.Getenv(stockSocket); socket != "" {
+		serveStock(socket)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// stock is what is measured against: the least that an authorization service
+// can do with generated code and default options. It allows everything, with
+// an answer like the gate's.
+type stock struct {
+	authv3.UnimplementedAuthorizationServer
+}
+
+func (stock) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
+	set := func(name, value string) *corev3.HeaderValueOption {
+		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
+	}
+	text := structpb.NewStringValue
+	return &authv3.CheckResponse{
+		Status: &rpcstatus.Status{},
+		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
+			Headers:         []*corev3.HeaderValueOption{set("x-merchant-id", "m-1"), set("x-api-secret-id", "00000000000000000000000000000000")},
+			HeadersToRemove: []string{"authorization"},
+		}},
+		DynamicMetadata: &structpb.Struct{Fields: map[string]*structpb.Value{"decision": text("allow"), "merchant_id": text("m-1")}},
+	}, nil
+}
+
+func newStock() *grpc.Server {
+	server := grpc.NewServer()
+	authv3.RegisterAuthorizationServer(server, stock{})
+	return server
+}
+
+func serveStock(socket string) {
+	listener, err := net.Listen("unix", socket)
+	if err == nil {
+		err = newStock().Serve(listener)
+	}
+	fmt.Fprintln(os.Stderr, err)
+}
+
+// process is a server in a process of its own.
+type process struct {
+	address string
+	pid     int
+}
+
+// stockProcess starts a stock server.
+func stockProcess(t testing.TB, environment ...string) process {
+	t.Helper()
+	socket := filepath.Join(shortDir(t), "stock")
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(append(os.Environ(), stockSocket+"="+socket), environment...)
+	return launch(t, cmd, socket)
+}
+
+// ownProcess starts the program as it ships, on the store of the world.
+func (w *world) ownProcess(t testing.TB, environment ...string) process {
+	t.Helper()
+	dir := shortDir(t)
+	program, keys, socket := filepath.Join(dir, "postern"), filepath.Join(dir, "keys.json"), filepath.Join(dir, "gate")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../cmd/postern").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	text, err := json.Marshal(w.keys)
+	must(t, err)
+	must(t, os.WriteFile(keys, text, 0o600))
+	cmd := exec.CommandContext(t.Context(), program, "serve", "--catalog", "../deploy/catalog.yaml", "--key-file", keys, "--redis", w.redis.URL(),
+		"--redis-timeout", "2s", "--listen", "unix:"+socket)
+	cmd.Env = append(os.Environ(), environment...)
+	return launch(t, cmd, socket)
+}
+
+// launch starts a server, and waits for its socket. It ends with the test.
+func launch(t testing.TB, cmd *exec.Cmd, socket string) process {
+	t.Helper()
+	var said strings.Builder
+	cmd.Stderr = &said
+	must(t, cmd.Start())
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	for range 500 {
+		if conn, err := net.Dial("unix", socket); err == nil {
+			conn.Close()
+			return process{address: "unix:" + socket, pid: cmd.Process.Pid}
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("%s does not listen", cmd)
+	return process{}
+}
+
+// shortDir is a folder whose name leaves room for a socket's.
+func shortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "gate")
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// cpu is the time that the process has had of processors.
+func (p process) cpu(t testing.TB) time.Duration {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.pid))
+	must(t, err)
+	total := int64(0)
+	for _, file := range threads {
+		total += number(t, file, 0)
+	}
+	return time.Duration(total)
+}
+
+// calls is how often the process has called read, write and their like.
+func (p process) calls(t testing.TB) int64 {
+	t.Helper()
+	file := fmt.Sprintf("/proc/%d/io", p.pid)
+	return number(t, file, 5) + number(t, file, 7)
+}
+
+// number is a word of a file.
+func number(t testing.TB, file string, word int) (n int64) {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	must(t, err)
+	_, err = fmt.Sscan(strings.Fields(string(data))[word], &n)
+	must(t, err)
+	return n
+}

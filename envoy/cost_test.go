@@ -1,0 +1,152 @@
+package envoy_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/postern/postern/envoy"
+	"github.com/postern/postern/envoy/envoyproc"
+)
+
+// asked is the check that costs are measured by.
+func (w *world) asked(t testing.TB) testCase {
+	return newCase(t, []string{"asked", "Bearer {orders}", "127.0.0.1", "GET /api/3/orders/PP1/tracking", "200 granted", ""}, w)
+}
+
+// TestCheckAllocates demands that the gate, from a check's bytes to its
+// answer's, allocates nothing, and that the server with it allocates at most 60
+// of 100 times what a stock one does: nearly all that is left is gRPC's own.
+func TestCheckAllocates(t *testing.T) {
+	w := newWorld(t)
+	c := w.asked(t)
+	gate := w.newGate(t)
+	server, _ := envoy.NewServer(gate)
+	ours, stocks := newAsker(t, listen(t, server), c), newAsker(t, listen(t, newStock()), c)
+	data, err := proto.Marshal(c.checkRequest(false))
+	must(t, err)
+	if n := testing.AllocsPerRun(1000, func() { gate.CheckBytes(t.Context(), data) }); n > 0 {
+		t.Errorf("the gate allocates %v times for a check, want 0", n)
+	}
+	own, stock := allocations(t, ours), allocations(t, stocks)
+	t.Logf("a check: %.1f allocations, %.1f in a stock server", own, stock)
+	if own > 0.60*stock {
+		t.Errorf("a check: %.1f allocations, want 60 of 100 of a stock server's %.1f", own, stock)
+	}
+}
+
+// allocations is how often a server of this process allocates for a check.
+func allocations(t testing.TB, a *asker) float64 {
+	t.Helper()
+	const n = 2000
+	var before, after runtime.MemStats
+	a.ask(t, n, 1)
+	runtime.ReadMemStats(&before)
+	a.ask(t, n, 1)
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / n
+}
+
+// TestCheckCalls demands that a check costs two reads and one write at most
+// (the second read finds nothing), where a stock server needs more, to measure
+// a bandwidth.
+func TestCheckCalls(t *testing.T) {
+	w := newWorld(t)
+	c := w.asked(t)
+	calls := func(p process) float64 {
+		const n = 2000
+		a := newAsker(t, p.address, c)
+		a.ask(t, n, 1)
+		before := p.calls(t)
+		a.ask(t, n, 1)
+		return float64(p.calls(t)-before) / n
+	}
+	own, stock := calls(w.ownProcess(t)), calls(stockProcess(t))
+	t.Logf("a check: %.2f reads and writes, %.2f of a stock server", own, stock)
+	if own > 3.5 || own >= stock { // the half: what else the program does, such as to follow the log
+		t.Errorf("a check: %.2f reads and writes, want 3, and fewer than a stock server's %.2f", own, stock)
+	}
+}
+
+// TestCheckBytes demands that what Envoy sends to ask about a request of a
+// browser is at most a quarter of what it sends by default.
+func TestCheckBytes(t *testing.T) {
+	w := newWorld(t)
+	gate := w.serve(t)
+	upstream := newAPI(t)
+	upstream.on("PP1", asJSON("{}"))
+	own, defaults := wireBytes(t, w, startProxy(t, gate, upstream)), wireBytes(t, w, startProxy(t, gate, upstream, asByDefault()...))
+	t.Logf("a check: %.0f bytes sent, %.0f by default", own, defaults)
+	if own > 0.25*defaults {
+		t.Errorf("a check: %.0f bytes sent, want a quarter of the %.0f by default", own, defaults)
+	}
+}
+
+// asByDefault is the edit of envoy.yaml that leaves to Envoy's defaults what
+// is sent to the gate.
+func asByDefault() []string {
+	return []string{
+		"              allowed_headers: {patterns: [{exact: authorization}]}\n", "",
+		"{cluster_name: postern, skip_envoy_headers: true}", "{cluster_name: postern}",
+	}
+}
+
+// wireBytes is what Envoy sends the gate for a check.
+func wireBytes(t testing.TB, w *world, proxy *envoyproc.Process) float64 {
+	t.Helper()
+	const n = 200
+	send := func() {
+		for range n {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+proxy.Listen+"/api/3/orders/PP1/tracking?page=1&order=created", nil)
+			must(t, err)
+			for name, value := range browser {
+				r.Header.Set(name, value)
+			}
+			r.Header.Set("authorization", "Bearer "+w.tokens["orders"])
+			response, err := http.DefaultClient.Do(r)
+			must(t, err)
+			io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			if response.StatusCode != 200 {
+				t.Fatalf("status %d, want 200", response.StatusCode)
+			}
+		}
+	}
+	send() // fills the tables of headers
+	before := stat(t, proxy, "cx_tx_bytes_total")
+	send()
+	return float64(stat(t, proxy, "cx_tx_bytes_total")-before) / n
+}
+
+// stat is a statistic of the cluster of the gate.
+func stat(t testing.TB, proxy *envoyproc.Process, name string) (n int64) {
+	t.Helper()
+	response, err := http.Get("http://" + proxy.Admin + "/stats?filter=^cluster.postern.upstream_" + name + "$")
+	must(t, err)
+	defer response.Body.Close()
+	data, err := io.ReadAll(response.Body)
+	must(t, err)
+	_, value, _ := strings.Cut(string(data), ": ")
+	_, err = fmt.Sscan(value, &n)
+	must(t, err)
+	return n
+}
+
+// browser is what a browser sends with each request, made up.
+var browser = map[string]string{
+	"user-agent":         "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36",
+	"accept":             "application/json, text/plain, */*",
+	"accept-language":    "en-GB,en;q=0.9,de;q=0.8",
+	"accept-encoding":    "gzip, deflate, br, zstd",
+	"sec-ch-ua":          `"Chromium";v="142", "Not)A;Brand";v="24"`,
+	"sec-ch-ua-mobile":   "?0",
+	"sec-ch-ua-platform": `"Linux"`,
+	"sec-fetch-dest":     "empty", "sec-fetch-mode": "cors", "sec-fetch-site": "same-site",
+	"origin": "https://shop.example.com", "referer": "https://shop.example.com/orders?page=1",
+	"cookie": "session=" + strings.Repeat("8f3a", 60) + "; consent=" + strings.Repeat("01", 40) + "; _ga=GA1.2.1234567890.1234567890",
+}
