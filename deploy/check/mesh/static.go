@@ -82,7 +82,7 @@ func here(c *clusterv3.Cluster) *clusterv3.Cluster {
 		address = &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: "/run/postern/postern.sock"}}}
 	}
 	c.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
-	c.EdsClusterConfig, c.TransportSocket, c.TransportSocketMatches = nil, nil, nil
+	c.EdsClusterConfig, c.TransportSocket, c.TransportSocketMatches, c.Filters = nil, nil, nil, nil // Istio's tell proxies of each other
 	c.LoadAssignment = &endpointv3.ClusterLoadAssignment{ClusterName: c.Name, Endpoints: []*endpointv3.LocalityLbEndpoints{{
 		LbEndpoints: []*endpointv3.LbEndpoint{{HostIdentifier: &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: address}}}},
 	}}}
