@@ -58,6 +58,10 @@ faults: envoy redis ## what faults of the store and restarts do to requests, mea
 	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 60m -run Faults -v ./cmd/postern
 	POSTERN_FAULTS=long go test -count=1 -timeout 60m -run Histories -v ./cache
 
+.PHONY: mesh-render
+mesh-render: ## what Istio and Envoy Gateway make of deploy/istio and deploy/envoy-gateway, for tests: minutes, the first time
+	cd deploy/check/mesh && go vet . && go run .
+
 .PHONY: bench
 bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
 	go test -run '^TestCheck(Allocates|Calls|Bytes)$$' -v ./envoy
