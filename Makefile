@@ -35,6 +35,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 .PHONY: test
 test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) ./...
+	go test -count=1 -run '^Test(Decision|Check)(Allocates|Calls|Bytes)$$' -v ./authz ./envoy # the race detector allocates
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@$(MAKE) --no-print-directory deploy-test
@@ -56,6 +57,10 @@ chart-files: ## copies what the Helm chart has of the rest of the repository int
 faults: envoy redis ## what faults of the store and restarts do to requests, measured; random histories: some half an hour
 	POSTERN_FAULTS=long go test -tags faults -count=1 -parallel 1 -timeout 60m -run Faults -v ./cmd/postern
 	POSTERN_FAULTS=long go test -count=1 -timeout 60m -run Histories -v ./cache
+
+.PHONY: mesh-render
+mesh-render: ## what Istio and Envoy Gateway make of deploy/istio and deploy/envoy-gateway, for tests: minutes, the first time
+	cd deploy/check/mesh && go vet . && go run .
 
 .PHONY: bench
 bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
