@@ -1,0 +1,3 @@
+package deploy
+
+func (s *scene) followRunbooks(p *prometheus) {}
