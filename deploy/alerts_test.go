@@ -33,7 +33,9 @@ func TestAlerts(t *testing.T) {
 		for i, s := range all {
 			marks[i] = append(marks[i], mark{time.Now(), firing(s)})
 		}
+		time.Sleep(2 * scrapeEvery) // the scrape of this moment must not see what comes next
 	}
+	p.awaitScrapes(len(targets))
 	time.Sleep(calm)
 	note(func(*scene) []string { return nil })
 	begun := time.Now()
@@ -54,7 +56,6 @@ func TestAlerts(t *testing.T) {
 	}
 	time.Sleep(time.Until(begun.Add(mended)))
 	note(func(s *scene) []string { return s.after })
-	time.Sleep(2 * scrapeEvery) // for the last scrapes
 	bites := map[string]bool{}
 	rules := readRules(t)
 	for i, s := range all {

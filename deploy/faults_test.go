@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -43,8 +44,9 @@ func recordLost(t *testing.T) *scene {
 	lost, id := s.mintWithID("m-1", "trackOrder")
 	s.breaks = func() {
 		s.redis.Do("DEL", "postern:secret:"+id)
-		s.check(lost, track)
+		s.keepAsking(lost, track)
 	}
+	s.mends = s.leave
 	s.firing = []string{"PosternRecordMissing"}
 	s.shows = map[string]string{"PosternRecordMissing": id}
 	return s
@@ -55,9 +57,9 @@ func recordCorrupt(t *testing.T) *scene {
 	corrupt, id := s.mintWithID("m-1", "trackOrder")
 	s.breaks = func() {
 		s.redis.Do("SETRANGE", "postern:secret:"+id, 8, "x")
-		s.check(corrupt, track)
+		s.keepAsking(corrupt, track)
 	}
-	s.mends = func() { s.postern("secret", "delete", id) }
+	s.mends = func() { s.postern("secret", "delete", id) } // its client may go on
 	s.firing = []string{"PosternRecordInvalid"}
 	s.shows = map[string]string{"PosternRecordInvalid": id}
 	return s
@@ -105,7 +107,7 @@ func twoCatalogs(t *testing.T) *scene {
 	file := other.ownCatalog()
 	other.serve() // with the same catalog
 	good := readText(t, file)
-	s.breaks = func() { s.writeFile(file, strings.Replace(good, "Track", "Follow", 1)) }
+	s.breaks = func() { s.writeFile(file, strings.Replace(good, "operationId: listWebhooks", "operationId: listHooks", 1)) }
 	s.mends = func() { s.writeFile(file, good) }
 	s.firing = []string{"PosternTwoCatalogs"}
 	s.shows = map[string]string{"PosternTwoCatalogs": `instance="` + other.ops + `"`}
@@ -120,7 +122,6 @@ func gateDead(t *testing.T) *scene {
 	})
 	s.breaks, s.mends = s.stop, func() { s.serve() }
 	s.firing = []string{"PosternDown", "PosternAbsent", "PosternEnvoyErrors", "PosternFailureModeAllowed"}
-	s.after = []string{"PosternFailureModeAllowed"} // what went through unchecked is known for ten minutes
 	s.shows = map[string]string{"PosternFailureModeAllowed": `"failure_mode_allow": true`, "PosternDown": "refused", "PosternAbsent": "{} => 1 "}
 	return s
 }
@@ -144,17 +145,17 @@ func filterOpen(t *testing.T) *scene {
 	s.proxy = s.envoy(func(bootstrap string) string {
 		parts := strings.SplitAfter(bootstrap, "failure_mode_allow: ")
 		parts[2] = strings.Replace(parts[2], "false", "true", 1) // parts[1] is ext_authz's
-		address := strings.Replace(s.socket, "unix:", "path: ", 1)
+		address := fmt.Sprintf("path: %q", strings.TrimPrefix(s.socket, "unix:"))
 		edited := strings.Join(parts, "")
 		if strings.Count(edited, address) != 1 {
 			t.Errorf("the bootstrap names %s %d times, want once: the two clusters share it", address, strings.Count(edited, address))
 		}
 		return strings.Replace(edited, "    load_assignment: *gate\n",
-			"    load_assignment: {cluster_name: postern_filter, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {"+address+"-none}}}}]}]}\n", 1)
+			"    load_assignment: {cluster_name: postern_filter, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: /nowhere}}}}]}]}\n", 1)
 	})
-	s.breaks = func() { get(t, s.proxy.Listen, label, s.token) }
+	s.breaks = func() { s.keepAsking(s.token, label) }
+	s.mends = s.leave
 	s.firing = []string{"PosternFailureModeAllowed"}
-	s.after = s.firing
 	return s
 }
 
@@ -171,7 +172,6 @@ func withheld(t *testing.T) *scene {
 	s.breaks, s.mends = called(true), called(false)
 	s.firing = []string{"PosternAnswersWithheld"}
 	s.shows = map[string]string{"PosternAnswersWithheld": `result="media_type"`}
-	s.after = s.firing
 	return s
 }
 
@@ -187,33 +187,30 @@ func usageDropped(t *testing.T) *scene {
 		for i := range operations {
 			s.check(legacy, fmt.Sprintf("/things%d", i))
 		}
+		s.keepAsking(legacy, fmt.Sprintf("/things%d", operations-1))
 	}
+	s.mends = s.leave
 	s.firing = []string{"PosternUsageDropped"}
 	s.shows = map[string]string{"PosternUsageDropped": "postern_usage_dropped_total 7"}
 	return s
 }
 
-// slowStore has a Redis that keeps every look-up waiting for some 30 ms, and a
-// gate that has no memory.
+// slowStore has a Redis that keeps every look-up waiting for some 30 ms. Tokens
+// that were never seen have to be looked up.
 func slowStore(t *testing.T) *scene {
-	s := newScene(t, "slow store", "--redis-timeout", "1s", "--cache-size", "1")
-	other := s.mint("m-1", "trackOrder")
-	var end chan struct{}
+	s := newScene(t, "slow store", "--redis-timeout", "1s")
+	ctx, cancel := context.WithCancel(t.Context())
 	s.breaks = func() {
-		end = make(chan struct{})
 		go func() {
-			for {
+			for i := 0; ctx.Err() == nil; i++ {
 				s.redis.Do("CLIENT", "PAUSE", "60", "ALL")
-				s.check(other, track)
-				select {
-				case <-end:
-					return
-				case <-time.After(20 * time.Millisecond):
-				}
+				s.check(fmt.Sprintf("%s-%d", foreign, i), track)
+				time.Sleep(20 * time.Millisecond)
 			}
 		}()
 	}
-	s.mends = func() { close(end) }
+	s.mends = cancel
+	t.Cleanup(cancel)
 	s.firing = burning("PosternLatencyBudget")
 	s.after = s.firing[1:]
 	s.shows = map[string]string{"PosternLatencyBudget": `postern_check_duration_seconds_bucket{le="0.01"}`}
@@ -251,7 +248,7 @@ func healthy(t *testing.T) *scene {
 		get(t, s.proxy.Listen, track, deleted)
 		s.postern("secret", "delete", id)
 		get(t, s.proxy.Listen, track, deleted)
-		s.writeFile(file, strings.Replace(readText(t, file), "Track", "Follow", 1)) // a good new catalog
+		s.writeFile(file, strings.Replace(readText(t, file), "operationId: listWebhooks", "operationId: listHooks", 1)) // a good new catalog
 	}
 	s.mends = func() { s.serve() }
 	return s

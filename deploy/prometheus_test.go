@@ -133,6 +133,22 @@ func (p *prometheus) query(expression string) ([]series, error) {
 	return all, json.Unmarshal(answer.Data.Result, &all)
 }
 
+// awaitScrapes returns when so many targets were scraped. It begins anew to
+// count time: to the rules, there was nothing before.
+func (p *prometheus) awaitScrapes(targets int) {
+	p.t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		up, err := p.query("up == 1")
+		if err == nil && len(up) == targets {
+			p.begun = time.Now()
+			return
+		}
+		if time.Now().After(end) {
+			p.t.Fatalf("after 20 s Prometheus has scraped %d of %d targets (%v)", len(up), targets, err)
+		}
+	}
+}
+
 // samples are all that Prometheus has of a job, as far as rules or dashboards
 // may read it.
 func (p *prometheus) samples(job string) []series {

@@ -34,6 +34,7 @@ type scene struct {
 	second  string             // the address of another gate's --ops, where there is one
 	proxy   *envoyproc.Process // nil: none
 	unasked bool               // it has no traffic but what breaks makes
+	asking  context.CancelFunc // ends keepAsking
 	conn    *grpc.ClientConn
 	token   string // of a secret that traffic uses
 	id      string // the secret's
@@ -93,17 +94,39 @@ func (s *scene) checks(n int, token, path string) {
 	all.Wait()
 }
 
-// traffic asks 20 times a second until the test ends, through Envoy where there is one.
+// keepAsking asks now and again, as a client does that is refused, until leave.
+// It is too seldom to burn a budget.
+func (s *scene) keepAsking(token, path string) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	s.asking = cancel
+	go func() {
+		for ctx.Err() == nil {
+			s.ask(token, path)
+			select {
+			case <-time.After(3 * time.Second):
+			case <-ctx.Done():
+			}
+		}
+	}()
+}
+
+func (s *scene) leave() { s.asking() }
+
+// ask asks through Envoy where there is one.
+func (s *scene) ask(token, path string) {
+	if s.proxy == nil {
+		s.check(token, path)
+		return
+	}
+	_, _, _ = ask(s.t.Context(), s.proxy.Listen, path, token)
+}
+
+// traffic asks 20 times a second until the test ends.
 func (s *scene) traffic() {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
-		path := []string{track, label}[i%2]
-		if s.proxy != nil {
-			_, _, _ = ask(s.t.Context(), s.proxy.Listen, path, s.token)
-		} else {
-			s.check(s.token, path)
-		}
+		s.ask(s.token, []string{track, label}[i%2])
 		select {
 		case <-tick.C:
 		case <-s.t.Context().Done():
