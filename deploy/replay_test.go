@@ -3,7 +3,6 @@ package deploy
 import (
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -116,10 +115,6 @@ func (r replay) run(t *testing.T, renamed string) error {
 		"tests": []any{map[string]any{"interval": replayed.String(), "input_series": inputs, "promql_expr_test": expectations}},
 	})
 	out, err := exec.CommandContext(t.Context(), "promtool", "test", "rules", file).CombinedOutput()
-	if d := os.Getenv("DBG"); d != "" && renamed == "" {
-		b, _ := os.ReadFile(file)
-		os.WriteFile(d+"/"+r.samples[0].Metric["job"]+".json", b, 0o600)
-	}
 	if err != nil {
 		return fmt.Errorf("promtool test rules: %w\n%s", err, out)
 	}
