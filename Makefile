@@ -33,7 +33,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 	@KEEP='$(KEEP)' exec bin/demo
 
 .PHONY: test
-test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis and Chromium; with the compose file's where a container engine can run
+test: envoy redis prometheus chromium axe compiler lint ## all tests, on real Envoy, Redis, Prometheus and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) ./...
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
@@ -130,6 +130,10 @@ envoy: ## fetches Envoy to .tools, unless this machine has it
 .PHONY: redis
 redis: ## installs redis-server, unless this machine has it
 	@$(call need,command -v redis-server,redis-server,redis-server is missing)
+
+.PHONY: prometheus
+prometheus: ## installs prometheus and promtool, unless this machine has them: tests try the alerts and the dashboard with them
+	@$(call need,command -v prometheus && command -v promtool,prometheus,prometheus or promtool is missing)
 
 .PHONY: chromium
 chromium: ## installs chromium, unless this machine has it: tests drive the management page with it
