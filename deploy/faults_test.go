@@ -13,7 +13,7 @@ import (
 // scenes are the faults, each in a world of its own. Every alert is in one.
 func scenes(t *testing.T) []*scene {
 	return []*scene{
-		storeDown(t), storeDownStrict(t), recordLost(t), recordCorrupt(t), unsafeStore(t), otherKeys(t),
+		storeDown(t), storeDownStrict(t), storeEmptied(t), recordLost(t), recordCorrupt(t), unsafeStore(t), otherKeys(t),
 		badCatalog(t), twoCatalogs(t), gateDead(t), gateHangs(t), filterOpen(t), withheld(t),
 		usageDropped(t), slowStore(t), fewErrors(t), healthy(t),
 	}
@@ -45,6 +45,21 @@ func storeDownStrict(t *testing.T) *scene {
 	s.firing = append(burning("PosternErrorBudget"), "PosternStoreDown", "PosternNotFresh", "PosternStale")
 	s.after = burning("PosternErrorBudget")[1:] // these look back for hours; the first has ended
 	s.shows = map[string]string{"PosternErrorBudget": `reason="store_unavailable"`}
+	return s
+}
+
+// storeEmptied is no outage: Redis answers, and has forgotten all.
+func storeEmptied(t *testing.T) *scene {
+	s := newScene(t, "store emptied")
+	s.unasked = true
+	s.check(s.token, track)
+	s.breaks = func() {
+		s.redis.Do("FLUSHALL")
+		s.keepAsking(s.token, track)
+	}
+	s.firing = []string{"PosternStoreDown", "PosternNotFresh", "PosternRecordMissing"}
+	s.after = s.firing
+	s.shows = map[string]string{"PosternStoreDown": "the store was emptied or replaced"}
 	return s
 }
 

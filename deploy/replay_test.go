@@ -107,7 +107,11 @@ func (r replay) run(t *testing.T, renamed string) error {
 		inputs = append(inputs, map[string]string{"series": s.name(renamed), "values": r.values(s)})
 	}
 	for _, m := range r.marks {
-		expectations = append(expectations, m.expectation(r.slot(m.at)))
+		at := (time.Duration(r.slot(m.at)) * replayed).String()
+		expectations = append(expectations, m.expectation(at))
+		for _, alert := range m.firing {
+			expectations = append(expectations, labelled(t, alert, at))
+		}
 	}
 	file := filepath.Join(t.TempDir(), "test.json")
 	writeJSON(t, file, map[string]any{
@@ -121,7 +125,8 @@ func (r replay) run(t *testing.T, renamed string) error {
 	return nil
 }
 
-func (m mark) expectation(slot int) map[string]any {
+// expectation is that these alerts fire and no others.
+func (m mark) expectation(at string) map[string]any {
 	samples := []any{}
 	for _, name := range m.firing {
 		alert, window, _ := strings.Cut(name, "/")
@@ -133,7 +138,27 @@ func (m mark) expectation(slot int) map[string]any {
 	}
 	return map[string]any{
 		"expr":      `group by (alertname, window) (ALERTS{alertstate="firing"})`,
-		"eval_time": (time.Duration(slot) * replayed).String(), "exp_samples": samples,
+		"eval_time": at, "exp_samples": samples,
+	}
+}
+
+var usedLabel = regexp.MustCompile(`\$labels\.(\w+)`)
+
+// labelled is the expectation that an alert has the labels that its own text
+// names: Prometheus writes nothing where there is none.
+func labelled(t *testing.T, alert, at string) map[string]any {
+	t.Helper()
+	rules := readRules(t)
+	one := rules[slices.IndexFunc(rules, func(r rule) bool { return r.name() == alert })]
+	matchers := fmt.Sprintf(`alertstate="firing", alertname=%q, window=%q`, one.Alert, one.Labels["window"])
+	for _, text := range one.Annotations {
+		for _, m := range usedLabel.FindAllStringSubmatch(text, -1) {
+			matchers += fmt.Sprintf(`, %s!=""`, m[1])
+		}
+	}
+	return map[string]any{
+		"expr": "group(ALERTS{" + matchers + "})", "eval_time": at,
+		"exp_samples": []any{map[string]any{"labels": "{}", "value": 1}},
 	}
 }
 

@@ -129,3 +129,18 @@ func checkAllFollowed(t *testing.T, all []*scene, rules []rule) {
 		}
 	}
 }
+
+// What the page on alerts shows is a configuration that Prometheus takes.
+func TestScrapeConfig(t *testing.T) {
+	_, text, _ := strings.Cut(readText(t, "alerts/README.md"), "```yaml\n")
+	text, _, _ = strings.Cut(text, "```")
+	dir := t.TempDir()
+	for file, text := range map[string]string{"prometheus.yml": text, "postern.yaml": readText(t, rulesFile)} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := command(t, dir, "promtool", "check", "config", "prometheus.yml"); !strings.Contains(out, "rules found") || !strings.Contains(text, "scrape_configs") {
+		t.Errorf("promtool check config says\n%s", out)
+	}
+}

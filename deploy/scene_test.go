@@ -121,9 +121,9 @@ func (s *scene) ask(token, path string) {
 	_, _, _ = ask(s.t.Context(), s.proxy.Listen, path, token)
 }
 
-// traffic asks 20 times a second until the test ends.
+// traffic asks ten times a second until the test ends.
 func (s *scene) traffic() {
-	tick := time.NewTicker(50 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for i := 0; ; i++ {
 		s.ask(s.token, []string{track, label}[i%2])
