@@ -132,7 +132,7 @@ func (c *trial) clock(t *testing.T, r replay) {
 		}
 		s.Values = slices.Clone(s.Values)
 		for j := range s.Values {
-			if at := s.Values[j][0].(float64); at > float64(r.marks[0].at.Unix()+8) {
+			if at := s.Values[j][0].(float64); at > float64(r.marks[1].at.Unix()-5) {
 				s.Values[j][1] = "-3600"
 			}
 		}
