@@ -33,7 +33,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 	@KEEP='$(KEEP)' exec bin/demo
 
 .PHONY: test
-test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis and Chromium; with the compose file's where a container engine can run
+test: envoy redis prometheus chromium axe compiler lint ## all tests, on real Envoy, Redis, Prometheus and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) ./...
 	go test -count=1 -run '^Test(Decision|Check)(Allocates|Calls|Bytes)$$' -v ./authz ./envoy # the race detector allocates
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
@@ -42,10 +42,11 @@ test: envoy redis chromium axe compiler lint ## all tests, on real Envoy, Redis 
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
 
-# Modules of their own, so that Helm and Kubernetes are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
+# Modules of their own, so that Helm, Kubernetes and Grafana are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
 .PHONY: deploy-test
-deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run
+deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run; the dashboard, read into Grafana's
 	cd deploy/check/helm && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 -timeout 10m ./...
+	cd deploy/check/grafana && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 ./...
 
 .PHONY: chart-files
 chart-files: ## copies what the Helm chart has of the rest of the repository into it
@@ -141,6 +142,10 @@ envoy: ## fetches Envoy to .tools, unless this machine has it
 .PHONY: redis
 redis: ## installs redis-server, unless this machine has it
 	@$(call need,command -v redis-server,redis-server,redis-server is missing)
+
+.PHONY: prometheus
+prometheus: ## installs prometheus and promtool, unless this machine has them: tests try the alerts and the dashboard with them
+	@$(call need,command -v prometheus && command -v promtool,prometheus,prometheus or promtool is missing)
 
 .PHONY: chromium
 chromium: ## installs chromium, unless this machine has it: tests drive the management page with it

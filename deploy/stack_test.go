@@ -1,8 +1,12 @@
 package deploy
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,6 +22,8 @@ import (
 	"github.com/postern/postern/envoy/envoyproc"
 )
 
+var buildOnce sync.Once
+
 // A stack is a Redis, the gate's own program and an upstream, for an Envoy
 // before them. The end of the test ends it.
 type stack struct {
@@ -26,12 +32,14 @@ type stack struct {
 	redis    *storetest.Server
 	env      []string
 	socket   string // the gate's, as an address
-	ops      string // the gate's, a path
+	ops      string // the gate's, as an address
+	dir      string // for files
 	upstream *upstream
 	process  *os.Process
 }
 
-func newStack(t *testing.T) *stack {
+// newStack starts a Redis, with these arguments, and an upstream.
+func newStack(t *testing.T, redisArgs ...string) *stack {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "stack") // t.TempDir() may be too long for a socket
 	if err != nil {
@@ -39,13 +47,13 @@ func newStack(t *testing.T) *stack {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	keys := filepath.Join(dir, "keys.json")
-	redis := storetest.Redis(t)
+	redis := storetest.Redis(t, redisArgs...)
 	s := &stack{
-		t: t, redis: redis, program: filepath.Join("..", ".tools", "postern-test"), socket: "unix:" + filepath.Join(dir, "gate"), ops: filepath.Join(dir, "ops"),
+		t: t, redis: redis, program: filepath.Join("..", ".tools", "postern-test"), socket: "unix:" + filepath.Join(dir, "gate"), ops: freeAddress(t), dir: dir,
 		env:      []string{"POSTERN_REDIS=" + redis.URL(), "POSTERN_KEY_FILE=" + keys, "POSTERN_CATALOG=catalog.yaml", "POSTERN_JSON=true"},
 		upstream: startUpstream(t),
 	}
-	command(t, ".", "go", "build", "-buildvcs=false", "-o", s.program, "../cmd/postern") // kept: the next test finds it as it must be
+	buildOnce.Do(func() { command(t, ".", "go", "build", "-buildvcs=false", "-o", s.program, "../cmd/postern") })
 	s.postern("key", "new", keys)
 	return s
 }
@@ -75,9 +83,15 @@ func (s *stack) mintWithID(merchant string, permissions ...string) (token, id st
 	for _, p := range permissions {
 		args = append(args, "--permission", p)
 	}
+	return s.minted(args...)
+}
+
+// minted is the secret that a command makes.
+func (s *stack) minted(args ...string) (token, id string) {
+	s.t.Helper()
 	var minted struct{ Secret, ID string }
 	if err := json.Unmarshal([]byte(s.postern(args...)), &minted); err != nil || minted.Secret == "" {
-		s.t.Fatalf("postern secret create: no secret (%v)", err)
+		s.t.Fatalf("postern %s: no secret (%v)", strings.Join(args, " "), err)
 	}
 	return minted.Secret, minted.ID
 }
@@ -85,8 +99,17 @@ func (s *stack) mintWithID(merchant string, permissions ...string) (token, id st
 // serve starts the gate, in the place of one that runs, and returns when it is ready.
 func (s *stack) serve(flags ...string) {
 	s.t.Helper()
+	s.start(flags...)
+	s.await("the gate to be ready", func() bool {
+		return exec.CommandContext(s.t.Context(), s.program, "health", s.ops).Run() == nil
+	})
+}
+
+// start is serve without the wait.
+func (s *stack) start(flags ...string) {
+	s.t.Helper()
 	s.stop()
-	cmd := exec.Command(s.program, append([]string{"serve", "--listen", s.socket, "--ops", "unix:" + s.ops}, flags...)...)
+	cmd := exec.Command(s.program, append([]string{"serve", "--listen", s.socket, "--ops", s.ops}, flags...)...)
 	cmd.Env = append(os.Environ(), s.env...)
 	cmd.Stderr = s.t.Output()
 	if err := cmd.Start(); err != nil {
@@ -94,9 +117,6 @@ func (s *stack) serve(flags ...string) {
 	}
 	s.process = cmd.Process
 	s.t.Cleanup(s.stop)
-	s.await("the gate to be ready", func() bool {
-		return exec.CommandContext(s.t.Context(), s.program, "health", "unix:"+s.ops).Run() == nil
-	})
 }
 
 func (s *stack) stop() {
@@ -131,33 +151,54 @@ func (s *stack) await(what string, done func() bool) {
 	}
 }
 
+// freeAddress is one of 127.0.0.1 that nobody listens on, below the ports that
+// outgoing connections take: a process that ends finds it free again.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10000+rand.IntN(20000))
+		if listener, err := net.Listen("tcp", addr); err == nil {
+			listener.Close()
+			return addr
+		}
+	}
+	t.Fatal("find a free port of 127.0.0.1 from 10000 to 29999: none of 100 tried")
+	return ""
+}
+
 // get asks for a path at addr, a host:port. Without a token no credential goes along.
 func get(t *testing.T, addr, path, token string) (*http.Response, string) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), "GET", "http://"+addr+path, nil)
+	response, body, err := ask(t.Context(), addr, path, token)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return response, body
+}
+
+func ask(ctx context.Context, addr, path, token string) (*http.Response, string, error) {
+	r, err := http.NewRequestWithContext(ctx, "GET", "http://"+addr+path, nil)
+	if err != nil {
+		return nil, "", err
 	}
 	if token != "" {
 		r.Header.Set("Authorization", "Bearer "+token)
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		return nil, "", err
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response, string(body)
+	return response, string(body), err
 }
 
 // An upstream answers all requests with one body, and keeps the last one's headers.
 type upstream struct {
 	address string
-	mu      sync.Mutex // guards header
+	mu      sync.Mutex // guards what follows
 	header  http.Header
+	csv     bool // its answers are called so
 }
 
 // answered holds what a secret without its field group may not see of an order.
@@ -170,6 +211,9 @@ func startUpstream(t *testing.T) *upstream {
 		defer u.mu.Unlock()
 		u.header = r.Header
 		w.Header().Set("Content-Type", "application/json")
+		if u.csv {
+			w.Header().Set("Content-Type", "text/csv")
+		}
 		io.WriteString(w, answered)
 	}))
 	t.Cleanup(server.Close)

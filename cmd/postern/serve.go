@@ -62,6 +62,8 @@ func serve(c *call) error {
 func (c *call) serve(o sidecar.Options, storing storeFlags) error {
 	log := slog.New(slog.NewJSONHandler(c.Stderr, nil))
 	o.Log = log
+	b := thisBuild()
+	o.Version, o.Commit = b.Version, b.Commit
 	o.ReadCatalog = readCatalog
 	o.ReadKeyring = func(file string) (*authz.Keyring, error) {
 		return readKeyring(file, func(format string, a ...any) { log.Warn(fmt.Sprintf(format, a...)) })

@@ -23,13 +23,17 @@ func version(c *call) error {
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
-	info, _ := debug.ReadBuildInfo()
-	b := describeBuild(release, commit, info)
+	b := thisBuild()
 	if *asJSON {
 		return c.printJSON(b)
 	}
 	fmt.Fprintf(c.Stdout, "postern %s (%s, commit %s)\n", b.Version, b.Go, b.Commit)
 	return nil
+}
+
+func thisBuild() build {
+	info, _ := debug.ReadBuildInfo()
+	return describeBuild(release, commit, info)
 }
 
 // describeBuild takes from info, which may be nil, what was not set.

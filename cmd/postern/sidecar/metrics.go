@@ -38,6 +38,9 @@ var (
 	reloads       = prometheus.NewDesc("postern_reloads_total", "Reloads of a file by result.", []string{"file", "result"}, nil)
 	reloadRefused = prometheus.NewDesc("postern_reload_refused", "1 while a file is not in use as it is, because it was refused.", []string{"file"}, nil)
 	catalogInfo   = prometheus.NewDesc("postern_catalog_info", "The catalog in use.", []string{"hash"}, nil)
+	buildInfo     = prometheus.NewDesc("postern_build_info", "The program.", []string{"version", "commit"}, nil)
+	maxStale      = prometheus.NewDesc("postern_max_stale_seconds", "The setting --max-stale: how long a secret is served while the store does not answer.", nil, nil)
+	lagLimit      = prometheus.NewDesc("postern_lag_limit_seconds", "The setting --lag-limit: how long the last proof that no change is unseen holds.", nil, nil)
 )
 
 // Describe implements prometheus.Collector: the metrics do not depend on the
@@ -46,6 +49,7 @@ func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
 		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
+		buildInfo, maxStale, lagLimit,
 	} {
 		out <- d
 	}
@@ -91,6 +95,9 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	gauge(oldestAnswer, time.Duration(stats.Oldest.Load()).Seconds())
 	gauge(clockSet, s.gate.ClockSet().Seconds())
 	gauge(catalogInfo, 1, s.catalog.Load().Hash())
+	gauge(buildInfo, 1, s.Version, s.Commit)
+	gauge(maxStale, s.Cache.MaxStale.Seconds())
+	gauge(lagLimit, s.Cache.LagLimit.Seconds())
 	for _, f := range s.files {
 		count(reloads, f.Loads.Load(), f.Name, "loaded")
 		count(reloads, f.Refusals.Load(), f.Name, "refused")

@@ -52,6 +52,8 @@ type Options struct {
 	FilterMemory  int64         // of all answers held, likewise
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
+
+	Version, Commit string // of the program, for its metrics
 }
 
 // sidecar is a run of Options.
