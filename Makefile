@@ -34,7 +34,8 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 
 .PHONY: test
 test: envoy redis prometheus chromium axe compiler lint ## all tests, on real Envoy, Redis, Prometheus and Chromium; with the compose file's where a container engine can run
-	go test -race -timeout 10m -skip $(hostile) ./...
+	go test -race -timeout 10m -skip $(hostile) $$(go list ./... | grep -v /deploy$$)
+	go test -count=1 -timeout 10m ./deploy # alone: it runs whole programs, and watches their clocks
 	go test -count=1 -run '^Test(Decision|Check)(Allocates|Calls|Bytes)$$' -v ./authz ./envoy # the race detector allocates
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
