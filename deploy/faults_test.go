@@ -212,7 +212,7 @@ func usageDropped(t *testing.T) *scene {
 	}
 	s.mends = s.leave
 	s.firing = []string{"PosternUsageDropped"}
-	s.shows = map[string]string{"PosternUsageDropped": "postern_store_up 1"}
+	s.shows = map[string]string{"PosternUsageDropped": "postern_usage_dropped_total"}
 	return s
 }
 
