@@ -18,7 +18,7 @@ const (
 // that its replicas follow, its log is followed from its end, and the store is
 // the one that it was.
 func (c *Secrets) mayProve(now time.Time) bool {
-	if _, err := c.trust.get(); errors.Is(err, errReplaced) {
+	if _, err := c.trust.get(); errors.Is(err, ErrReplaced) {
 		return false
 	}
 	f := &c.follower

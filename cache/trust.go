@@ -47,8 +47,9 @@ type trust struct {
 	last  error  // of the last look; nil where the store answered
 }
 
-// errReplaced says that the store is not the one that it was.
-var errReplaced = errors.New("the store's epoch is not the one this process first saw: the store was emptied or replaced")
+// ErrReplaced says that the store is not the one that it was: State tells it
+// until the first one is back.
+var ErrReplaced = errors.New("the store's epoch is not the one this process first saw: the store was emptied or replaced")
 
 // errDistrust marks a store that answers, and whose answer proves nothing.
 var errDistrust = errors.New("the store's word is not taken")
@@ -64,8 +65,8 @@ func (c *Secrets) look(ctx context.Context) (State, error) {
 	switch {
 	case t.state == Ready:
 		if err == nil && epoch != t.epoch {
-			err = errReplaced
-			if !errors.Is(t.last, errReplaced) {
+			err = ErrReplaced
+			if !errors.Is(t.last, ErrReplaced) {
 				c.follower.gaps.Add(1)
 				c.fresh.gap()
 			}

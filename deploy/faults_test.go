@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -51,15 +52,22 @@ func storeDownStrict(t *testing.T) *scene {
 // storeEmptied is no outage: Redis answers, and has forgotten all.
 func storeEmptied(t *testing.T) *scene {
 	s := newScene(t, "store emptied")
+	appended, backup := filepath.Join(s.redis.Dir, "appendonlydir"), filepath.Join(s.dir, "backup")
 	s.unasked = true
 	s.check(s.token, track)
 	s.breaks = func() {
+		s.copy(appended, backup)
 		s.redis.Do("FLUSHALL")
 		s.keepAsking(s.token, track)
 	}
-	s.firing = []string{"PosternStoreDown", "PosternNotFresh", "PosternRecordMissing"}
-	s.after = s.firing
-	s.shows = map[string]string{"PosternStoreDown": "the store was emptied or replaced"}
+	s.mends = func() { // as the runbook says
+		s.redis.Stop()
+		os.RemoveAll(appended)
+		s.copy(backup, appended)
+		s.redis.Start()
+	}
+	s.firing = []string{"PosternStoreReplaced", "PosternStoreDown", "PosternNotFresh", "PosternRecordMissing"}
+	s.shows = map[string]string{"PosternStoreReplaced": "the store was emptied or replaced"}
 	return s
 }
 
@@ -212,7 +220,7 @@ func usageDropped(t *testing.T) *scene {
 	}
 	s.mends = s.leave
 	s.firing = []string{"PosternUsageDropped"}
-	s.shows = map[string]string{"PosternUsageDropped": "postern_store_up 1"}
+	s.shows = map[string]string{"PosternUsageDropped": "postern_usage_dropped_total"}
 	return s
 }
 

@@ -151,6 +151,13 @@ func (s *stack) writeFile(file, text string) {
 	}
 }
 
+func (s *stack) copy(from, to string) {
+	s.t.Helper()
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 // wideCatalog has more operations than there is room for uses of one secret.
 func wideCatalog(operations int) string {
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package sidecar
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -29,6 +30,7 @@ var (
 	usesDropped   = prometheus.NewDesc("postern_usage_dropped_total", "Uses of secrets that the store will not be told of, for want of room.", nil, nil)
 	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
 	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
+	storeReplaced = prometheus.NewDesc("postern_store_replaced", "1 while the store answers and is not the one that this process first saw: it was emptied or replaced.", nil, nil)
 	fresh         = prometheus.NewDesc("postern_fresh", "1 while secrets in memory are used without asking the store.", nil, nil)
 	logLag        = prometheus.NewDesc("postern_log_lag_seconds", "How long ago the log of changes last proved that nothing was unseen; an answer of now is true as of then or later. -1 before the first time.", nil, nil)
 	logGaps       = prometheus.NewDesc("postern_log_gaps_total", "Times that changes may have been missed, and every secret was read again before use.", nil, nil)
@@ -48,7 +50,7 @@ var (
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
-		ready, storeUp, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
+		ready, storeUp, storeReplaced, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
 		buildInfo, maxStale, lagLimit,
 	} {
 		out <- d
@@ -88,6 +90,7 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	gauge(ready, oneIf(s.secrets.Trusted()))
 	f := s.secrets.Freshness()
 	gauge(storeUp, oneIf(trouble == nil && f.Trouble == nil && state != cache.Unreached))
+	gauge(storeReplaced, oneIf(errors.Is(trouble, cache.ErrReplaced)))
 	gauge(fresh, oneIf(f.Confirmed))
 	gauge(logLag, f.Lag.Seconds())
 	count(logGaps, f.Gaps)
