@@ -78,6 +78,28 @@ func TestMesh(t *testing.T) {
 	}
 }
 
+// TestMeshUnchecked demands that what skips the check is refused, as where a
+// route or a rule has its own: postern.unchecked is the lock for that.
+func TestMeshUnchecked(t *testing.T) {
+	const checked = "                    check_settings:\n                      context_extensions:\n                        postern-filter: v1\n"
+	for _, mesh := range meshes {
+		s := newStack(t)
+		s.serve()
+		text := rendering(t, mesh)
+		if strings.Count(text, checked) != 1 {
+			t.Fatalf("%s has no settings of the check to take out", mesh)
+		}
+		_, port, _ := strings.Cut(s.upstream.address, ":")
+		proxy := s.envoy(func(string) string {
+			return strings.NewReplacer("/run/postern/postern.sock", strings.TrimPrefix(s.socket, "unix:"), "port_value: 8080", "port_value: "+port,
+				checked, "                    disabled: true\n").Replace(text)
+		})
+		if r, body := get(t, proxy.Listen, track, s.mint("m-1", "trackOrder")); r.StatusCode != 403 || s.upstream.last() != nil {
+			t.Errorf("%s: a request that skips the check = %d %s, want 403, and nothing at the upstream", mesh, r.StatusCode, body)
+		}
+	}
+}
+
 func checkEnforced(t *testing.T, s *stack, proxy *envoyproc.Process, w would) {
 	t.Helper()
 	r, body := w.send(t, proxy)

@@ -113,7 +113,7 @@ func deleteMember(value any, path fields.Path) error {
 }
 
 // The bar: three times what encoding/json does. Both are measured in turn, in
-// one run, by the median, so that a busy machine slows both alike.
+// one run, by the fastest of seven times: a busy machine makes none faster.
 func TestRemoveFast(t *testing.T) {
 	for _, bb := range benchmarks {
 		paths := parse(t, bb.path)
@@ -122,9 +122,8 @@ func TestRemoveFast(t *testing.T) {
 			ours = append(ours, perRun(t, func() error { _, err := fields.Remove(bb.body, paths); return err }))
 			theirs = append(theirs, perRun(t, func() error { _, err := recode(bb.body, paths[0]); return err }))
 		}
-		slices.Sort(ours)
-		slices.Sort(theirs)
-		a, b := ours[len(ours)/2], theirs[len(theirs)/2]
+		a, b := slices.Min(ours), slices.Min(theirs)
+		t.Logf("%s: %v, encoding/json: %v", bb.name, a, b)
 		if b < 3*a {
 			t.Errorf("%s: %v, encoding/json: %v: want three times as fast at least", bb.name, a, b)
 		}
