@@ -119,7 +119,7 @@ lint: ## gofmt, vet and staticcheck
 .PHONY: compose-test
 compose-test: ## the compose file's test, on the container engine that answers or, as root, one of its own
 	@$(call need,command -v docker && { docker version || command -v dockerd; } && { docker compose version || command -v docker-compose; },docker.io docker-compose,docker or dockerd or docker-compose is missing)
-	go test -tags compose -count=1 -timeout 20m ./deploy
+	go test -tags compose -count=1 -timeout 20m -run Compose ./deploy
 
 .PHONY: fuzz
 fuzz: ## every fuzz test, each for FUZZTIME (30s)
