@@ -87,12 +87,7 @@ func newHMACPool(key []byte) *hmacPool {
 func (p *hmacPool) sum(data ...[]byte) [sha256.Size]byte {
 	h := p.pool.Get().(*hmacState)
 	defer p.pool.Put(h)
-	h.Reset()
-	for _, d := range data {
-		h.Write(d)
-	}
-	h.Sum(h.out[:0])
-	return h.out
+	return h.of(data...)
 }
 
 // sumOf is the same of data of one size.
@@ -100,8 +95,14 @@ func (p *hmacPool) sumOf(data [sha256.Size]byte) [sha256.Size]byte {
 	h := p.pool.Get().(*hmacState)
 	defer p.pool.Put(h)
 	h.in = data
+	return h.of(h.in[:])
+}
+
+func (h *hmacState) of(data ...[]byte) [sha256.Size]byte {
 	h.Reset()
-	h.Write(h.in[:])
+	for _, d := range data {
+		h.Write(d)
+	}
 	h.Sum(h.out[:0])
 	return h.out
 }

@@ -59,14 +59,9 @@ func TestMesh(t *testing.T) {
 		t.Run(mesh, func(t *testing.T) {
 			s := newStack(t)
 			s.serve()
-			text := rendering(t, mesh)
-			gate := strings.TrimPrefix(s.socket, "unix:")
-			_, port, _ := strings.Cut(s.upstream.address, ":")
-			proxy := s.envoy(func(string) string {
-				return strings.NewReplacer("/run/postern/postern.sock", gate, "port_value: 8080", "port_value: "+port).Replace(text)
-			})
+			proxy := s.mesh(rendering(t, mesh))
 			for _, w := range wouldBe(s) {
-				checkEnforced(t, s, proxy, w)
+				w.checkEnforced(t, s, proxy)
 			}
 			checkHostile(t, s, proxy)
 			s.stop()
@@ -89,18 +84,24 @@ func TestMeshUnchecked(t *testing.T) {
 		if strings.Count(text, checked) != 1 {
 			t.Fatalf("%s has no settings of the check to take out", mesh)
 		}
-		_, port, _ := strings.Cut(s.upstream.address, ":")
-		proxy := s.envoy(func(string) string {
-			return strings.NewReplacer("/run/postern/postern.sock", strings.TrimPrefix(s.socket, "unix:"), "port_value: 8080", "port_value: "+port,
-				checked, "                    disabled: true\n").Replace(text)
-		})
+		proxy := s.mesh(strings.Replace(text, checked, "                    disabled: true\n", 1))
 		if r, body := get(t, proxy.Listen, track, s.mint("m-1", "trackOrder")); r.StatusCode != 403 || s.upstream.last() != nil {
 			t.Errorf("%s: a request that skips the check = %d %s, want 403, and nothing at the upstream", mesh, r.StatusCode, body)
 		}
 	}
 }
 
-func checkEnforced(t *testing.T, s *stack, proxy *envoyproc.Process, w would) {
+// mesh starts an Envoy on a rendering, between the stack's gate and upstream.
+func (s *stack) mesh(rendering string) *envoyproc.Process {
+	s.t.Helper()
+	_, port, _ := strings.Cut(s.upstream.address, ":")
+	return s.envoy(func(string) string {
+		return strings.NewReplacer("/run/postern/postern.sock", strings.TrimPrefix(s.socket, "unix:"), "port_value: 8080", "port_value: "+port).Replace(rendering)
+	})
+}
+
+// checkEnforced checks that the gate is obeyed.
+func (w would) checkEnforced(t *testing.T, s *stack, proxy *envoyproc.Process) {
 	t.Helper()
 	r, body := w.send(t, proxy)
 	if r.StatusCode != w.enforced || body == answered && w.path == label {

@@ -71,13 +71,7 @@ func TestEnforced(t *testing.T) {
 	s.serve()
 	proxy := s.envoy(nil)
 	for _, w := range wouldBe(s) {
-		r, body := w.send(t, proxy)
-		if r.StatusCode != w.enforced || body == answered && w.path == label {
-			t.Errorf("%s: enforced = %d %s, want %d, and a label without its price", w.name, r.StatusCode, body, w.enforced)
-		}
-		if h := s.upstream.last(); (h != nil) != (w.enforced == 200) || h.Get("Authorization") != "" {
-			t.Errorf("%s: enforced, the upstream got %v", w.name, h)
-		}
+		w.checkEnforced(t, s, proxy)
 	}
 }
 
