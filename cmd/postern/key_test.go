@@ -85,7 +85,9 @@ func TestKeyFileMode(t *testing.T) {
 	}{
 		{0o600, 0, ""},
 		{0o400, 0, ""},
-		{0o640, 0, "may be read by others (mode 0640): chmod 600 it"},
+		{0o640, 0, ""},
+		{0o440, 0, ""},
+		{0o644, 0, "may be read by others (mode 0644): chmod 600 it"},
 		{0o604, 0, "may be read by others (mode 0604): chmod 600 it"},
 		{0o620, 1, "may be written by others (mode 0620): chmod 600 it, and make sure that its keys are still yours"},
 		{0o602, 1, "may be written by others (mode 0602): chmod 600 it"},

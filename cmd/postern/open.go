@@ -81,8 +81,9 @@ func connect(f storeFlags, timeout time.Duration) (redis.UniversalClient, error)
 	return client, nil
 }
 
-// readKeyring reads a key file. Others may not write it; that they may read it
-// is worth a warning.
+// readKeyring reads a key file. Others may not write it, the group included;
+// that all may read it is worth a warning. The group often must: Kubernetes
+// gives a Secret to a pod's group, as mode 0440.
 func readKeyring(file string, warn func(string, ...any)) (*authz.Keyring, error) {
 	info, err := os.Stat(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,7 +95,7 @@ func readKeyring(file string, warn func(string, ...any)) (*authz.Keyring, error)
 	if info.Mode().Perm()&0o022 != 0 {
 		return nil, fmt.Errorf("key file %s may be written by others (mode %#o): chmod 600 it, and make sure that its keys are still yours", file, info.Mode().Perm())
 	}
-	if info.Mode().Perm()&0o044 != 0 {
+	if info.Mode().Perm()&0o004 != 0 {
 		warn("key file %s may be read by others (mode %#o): chmod 600 it", file, info.Mode().Perm())
 	}
 	data, err := os.ReadFile(file)
