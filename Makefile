@@ -36,7 +36,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 test: envoy redis prometheus chromium axe compiler lint ## all tests, on real Envoy, Redis, Prometheus and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) $$(go list ./... | grep -v /deploy$$)
 	go test -count=1 -timeout 10m ./deploy # alone: it runs whole programs, and watches their clocks
-	go test -count=1 -run '^Test(Decision|Check)(Allocates|Calls|Bytes)$$' -v ./authz ./envoy # the race detector allocates
+	go test -count=1 -run '^Test((Decision|Check)(Allocates|Calls|Bytes)|Memory)$$' -v ./authz ./cache ./envoy # the race detector allocates
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@$(MAKE) --no-print-directory deploy-test
@@ -68,7 +68,7 @@ mesh-render: ## what Istio and Envoy Gateway make of deploy/istio and deploy/env
 bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
 	go test -run '^TestCheck(Allocates|Calls|Bytes)$$' -v ./envoy
 	go test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 10m ./envoy
-	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize)$$' -benchmem ./authz
+	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize|Decision)$$' -benchmem ./authz ./envoy
 
 .PHONY: bench-filter
 bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute

@@ -29,7 +29,14 @@ type Secret struct {
 	// Redacted and this.
 	DeletedAt time.Time
 
-	granted map[string][]granted // by method and template without names
+	index *GrantIndex
+}
+
+// GrantIndex holds grants as a decision finds them. It is immutable, and shared
+// by the secrets whose grants are equal: most merchants pick from a few sets.
+type GrantIndex struct {
+	grants     []Grant
+	byEndpoint map[string][]granted // by method and template without names
 }
 
 // granted is what a secret says of one endpoint.
@@ -51,16 +58,41 @@ func (g granted) covers(e *Endpoint, path string) bool {
 
 // NewSecret makes a secret that can decide from what its record says.
 func NewSecret(record Secret) *Secret {
-	s := &record
-	s.granted = map[string][]granted{}
-	for _, g := range s.Grants {
+	if len(record.Grants) == 0 {
+		return &record
+	}
+	return NewGrantIndex(record.Grants).Secret(record)
+}
+
+// NewGrantIndex is an index of grants, which must not change any more.
+func NewGrantIndex(grants []Grant) *GrantIndex {
+	index := &GrantIndex{grants, map[string][]granted{}}
+	for _, g := range grants {
 		for i := range g.Endpoints {
 			e := &g.Endpoints[i]
 			key := e.Method + " " + templateKey(e.Path)
-			s.granted[key] = append(s.granted[key], granted{e, g.Permission, g.Fields})
+			index.byEndpoint[key] = append(index.byEndpoint[key], granted{e, g.Permission, g.Fields})
 		}
 	}
-	return s
+	return index
+}
+
+// Grants are the grants of the index.
+func (i *GrantIndex) Grants() []Grant { return i.grants }
+
+// Secret is NewSecret of a record that has the grants of the index, whatever
+// the record says of them.
+func (i *GrantIndex) Secret(record Secret) *Secret {
+	record.Grants, record.index = i.grants, i
+	return &record
+}
+
+// granted is what the secret says of an endpoint of the catalog.
+func (s *Secret) granted(e *Endpoint) []granted {
+	if s.index == nil {
+		return nil
+	}
+	return s.index.byEndpoint[e.key]
 }
 
 // Grant is a permission as it stood when the secret was issued.
@@ -175,7 +207,7 @@ func (s *Secret) grant(r Request) (Reason, []string) {
 	var remove []string
 	for _, e := range r.Endpoints {
 		covered := false
-		for _, g := range s.granted[e.key] {
+		for _, g := range s.granted(e) {
 			if g.covers(e, r.Path) {
 				covered = true
 				remove = appendNew(remove, g.removals(e)...)
@@ -248,7 +280,7 @@ func (s *Secret) PermissionOf(e *Endpoint) string {
 	if s.Unrestricted {
 		return e.Permission
 	}
-	if all := s.granted[e.key]; len(all) > 0 {
+	if all := s.granted(e); len(all) > 0 {
 		return all[0].permission
 	}
 	return ""

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/postern/postern/envoy"
 	"github.com/postern/postern/envoy/envoyproc"
 )
@@ -53,6 +55,19 @@ func BenchmarkCost(b *testing.B) {
 	ratio("cpu", func(x way) []float64 { return x.cpu }, 0)
 	ratio("direct-cpu", func(x way) []float64 { return x.direct }, 0)
 	ratio("p50-added", func(x way) []float64 { return x.p50 }, median(bare.p50))
+}
+
+// BenchmarkDecision measures the gate alone, from a check's bytes to its
+// answer's. A quarter of it is what keyed digests cost.
+func BenchmarkDecision(b *testing.B) {
+	w := newWorld(b)
+	gate := w.newGate(b)
+	data, err := proto.Marshal(w.asked(b).checkRequest(false))
+	must(b, err)
+	b.ReportAllocs()
+	for b.Loop() {
+		gate.CheckBytes(b.Context(), data)
+	}
 }
 
 // way is one of the servers that are compared, and what was measured of it, in

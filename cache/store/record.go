@@ -27,7 +27,7 @@ type record struct {
 	AllowIPs     []netip.Prefix `json:"allow_ips,omitempty"`
 	Catalog      string         `json:"catalog,omitempty"`
 	Unrestricted bool           `json:"unrestricted,omitempty"`
-	Grants       []authz.Grant  `json:"grants,omitempty"`
+	Grants       *grants        `json:"grants,omitempty"`
 
 	DeletedAt time.Time `json:"deleted_at,omitzero"`
 }
@@ -79,7 +79,10 @@ func encodeRecord(keys *authz.Keyring, s *authz.Secret) ([]byte, error) {
 	r := record{
 		Version: recordVersion, ID: s.ID, Merchant: s.Merchant, Description: s.Description, Redacted: s.Redacted,
 		CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, AllowIPs: s.AllowIPs, Catalog: s.Catalog,
-		Unrestricted: s.Unrestricted, Grants: s.Grants, DeletedAt: s.DeletedAt,
+		Unrestricted: s.Unrestricted, DeletedAt: s.DeletedAt,
+	}
+	if len(s.Grants) > 0 {
+		r.Grants = &grants{authz.NewGrantIndex(s.Grants)}
 	}
 	if err := r.check(s.ID); err != nil {
 		return nil, fmt.Errorf("encode secret %s: %w", s.ID, err)
@@ -99,11 +102,15 @@ func decodeRecord(keys *authz.Keyring, id string, stored []byte) (s *authz.Secre
 	if err != nil {
 		return nil, keyID, fmt.Errorf("read secret %s: %w: %w", id, authz.RecordInvalid, err)
 	}
-	return authz.NewSecret(authz.Secret{
+	secret := authz.Secret{
 		ID: r.ID, Merchant: r.Merchant, Description: r.Description, Redacted: r.Redacted,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, AllowIPs: r.AllowIPs, Catalog: r.Catalog,
-		Unrestricted: r.Unrestricted, Grants: r.Grants, DeletedAt: r.DeletedAt,
-	}), keyID, nil
+		Unrestricted: r.Unrestricted, DeletedAt: r.DeletedAt,
+	}
+	if r.Grants == nil {
+		return authz.NewSecret(secret), keyID, nil
+	}
+	return r.Grants.index.Secret(secret), keyID, nil
 }
 
 // check refuses a record that verifies and still cannot be used: nothing is
@@ -118,7 +125,7 @@ func (r record) check(id string) error {
 		return nil
 	case r.Merchant == "":
 		return fmt.Errorf("it names no merchant")
-	case r.Unrestricted == (len(r.Grants) > 0):
+	case r.Unrestricted == (r.Grants != nil && len(r.Grants.index.Grants()) > 0):
 		return fmt.Errorf("it is neither a legacy secret nor one with grants")
 	}
 	return nil
