@@ -39,6 +39,7 @@ type world struct {
 
 	filter envoy.FilterOptions           // of gates that serve from now on
 	gate   *envoy.Gate                   // that serves, after serve
+	server *grpc.Server                  // of gate
 	next   atomic.Pointer[authz.Catalog] // what catalog was replaced with while it serves, or nil
 }
 
@@ -209,6 +210,7 @@ func (w *world) serve(t testing.TB) string {
 		Secrets: secrets, Catalog: func() *authz.Catalog { return cmp.Or(w.next.Load(), w.catalog) }, Log: slog.New(slog.DiscardHandler), Filter: w.filter,
 	})
 	server, states := envoy.NewServer(w.gate)
+	w.server = server
 	envoy.SetServing(states, true)
 	return listen(t, server)
 }

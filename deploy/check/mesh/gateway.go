@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -20,6 +21,13 @@ var gateway = target{
 		"deploy/envoy-gateway/gateway.yaml", "deploy/envoy-gateway/log.yaml", "deploy/envoy-gateway/patches.yaml", "deploy/envoy-gateway/policies.yaml",
 		"deploy/check/mesh/testdata/envoy-gateway-cluster.yaml", "deploy/check/mesh/gateway.go", "deploy/check/mesh/static.go",
 	},
+	render: renderGateway,
+}
+
+// unpatched is the same where Envoy Gateway takes no EnvoyPatchPolicy.
+var unpatched = target{
+	name: "envoy-gateway-unpatched", by: gateway.by,
+	files:  slices.DeleteFunc(slices.Clone(gateway.files), func(file string) bool { return strings.HasSuffix(file, "/patches.yaml") }),
 	render: renderGateway,
 }
 

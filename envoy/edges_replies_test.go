@@ -1,0 +1,134 @@
+package envoy_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/postern/postern/envoy/envoyproc"
+)
+
+// A reply is a request beside the table, and what it gives through every edge.
+type reply struct {
+	name, secret, method string
+	header               string // one more than usual, "" for none
+	answer               http.HandlerFunc
+	status               int
+	body                 string // part of it
+}
+
+func abort(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+
+var replyRows = []reply{
+	{"filtered", "label", "GET", "", asJSON(labelBody), 200, cleanBody},
+	{"whole", "both", "GET", "", asJSON(labelBody), 200, labelBody},
+	{"withheld", "label", "GET", "", answers(200, labelBody, "Content-Type", "text/csv"), 502, `"response_withheld"`},
+	{"not granted", "office", "GET", "", asJSON(labelBody), 403, `"api_secret_no_permission"`},
+	{"field with an underscore", "both", "GET", "x_merchant_id", asJSON(labelBody), 400, `"invalid_request"`},
+	{"upstream resets", "both", "GET", "", abort, 503, `"temporarily_unavailable"`},
+	{"upstream resets, to be filtered", "label", "GET", "", abort, 503, `"temporarily_unavailable"`},
+	{"upstream resets a change", "cancel", "DELETE", "", abort, 502, `"server_error"`},
+}
+
+// send sends it, for a path that no other row has.
+func (r reply) send(t *testing.T, w *world, proxy *envoyproc.Process, upstream *api) (*http.Response, string) {
+	t.Helper()
+	n := strings.NewReplacer(" ", "-", ",", "").Replace(r.name)
+	upstream.on(n, r.answer)
+	var headers []string
+	if r.header != "" {
+		headers = []string{r.header, "evil"}
+	}
+	path := "/api/3/orders/" + n
+	if r.method == "GET" {
+		path += "/label"
+	}
+	response, body := w.send(t, proxy, r.secret, r.method, path, headers...)
+	if response.StatusCode != r.status || !strings.Contains(body, r.body) {
+		t.Errorf("%s: got %d %s, want %d %s", r.name, response.StatusCode, body, r.status, r.body)
+	}
+	if r.name != "whole" && strings.Contains(body, cost) {
+		t.Errorf("%s: the body %s has the cost", r.name, body)
+	}
+	return response, body
+}
+
+// TestEdgeReplies compares what the table does not meet: answers that are
+// filtered and withheld, and Envoy's own. At the end the gate dies while the
+// upstream answers, so that the response filter is not there, and stays dead.
+func TestEdgeReplies(t *testing.T) {
+	type given struct {
+		header http.Header
+		body   string
+	}
+	want := map[string]given{}
+	for _, e := range append([]edge{shipped}, edges...) {
+		t.Run(e.name, func(t *testing.T) {
+			w, upstream := newWorld(t), newAPI(t)
+			proxy := e.start(t, w.serve(t), upstream.address)
+			dies := func(rw http.ResponseWriter, r *http.Request) {
+				w.server.Stop()
+				asJSON(labelBody)(rw, r)
+			}
+			rows := append(replyRows, // in this order
+				reply{"gate dies, to be filtered", "label", "GET", "", dies, 503, `"temporarily_unavailable"`},
+				reply{"gate is dead", "both", "GET", "", asJSON(labelBody), 503, `"temporarily_unavailable"`})
+			for _, r := range rows {
+				response, body := r.send(t, w, proxy, upstream)
+				if e.name == shipped.name {
+					want[r.name] = given{response.Header, body}
+					continue
+				}
+				if body != want[r.name].body {
+					t.Errorf("%s: body %q, want that of envoy.yaml, %q", r.name, body, want[r.name].body)
+				}
+				e.compare(t, r.name, "answer", response.Header, want[r.name].header, map[string]bool{})
+			}
+			if upstream.received("gate-is-dead") != nil {
+				t.Error("of a dead gate, a request went to the upstream")
+			}
+		})
+	}
+}
+
+// TestEdgeFilterMissing takes away the route's word that it has the response
+// filter. A secret that sees all is the control.
+func TestEdgeFilterMissing(t *testing.T) {
+	w, upstream := newWorld(t), newAPI(t)
+	gate := w.serve(t)
+	for _, e := range append([]edge{shipped}, edges...) {
+		for name, other := range map[string]string{"of another version": "postern-filter: v0", "gone": "other: v1"} {
+			t.Run(e.name+" "+name, func(t *testing.T) {
+				proxy := e.start(t, gate, upstream.address, "postern-filter: v1", other)
+				n := strings.ReplaceAll(t.Name(), "/", "-")
+				upstream.on(n, asJSON(labelBody))
+				response, body := w.ask(t, proxy, "label", "GET", n)
+				if checkOurs(t, response, body); response.StatusCode != 503 || response.Header.Get("Retry-After") != "1" || upstream.received(n) != nil {
+					t.Errorf("got %d %s, want 503, and nothing at the upstream", response.StatusCode, body)
+				}
+				if line := awaitLines(t, proxy, 1)[response.Header.Get("X-Request-Id")]; line["reason"] != "filter_missing" {
+					t.Errorf("logged %v, want the reason filter_missing", line)
+				}
+				if response, body := w.ask(t, proxy, "both", "GET", n); response.StatusCode != 200 || body != labelBody {
+					t.Errorf("control: got %d %s, want the upstream's answer", response.StatusCode, body)
+				}
+			})
+		}
+	}
+}
+
+// TestEdgeUnchecked demands of meshes, where others write routes, that what
+// skips the check is refused: postern.unchecked is the lock for that.
+func TestEdgeUnchecked(t *testing.T) {
+	w, upstream := newWorld(t), newAPI(t)
+	gate := w.serve(t)
+	for _, e := range edges[:2] {
+		proxy := e.start(t, gate, upstream.address, `                    check_settings:
+                      context_extensions:
+                        postern-filter: v1
+`, "                    disabled: true\n")
+		if response, body := w.ask(t, proxy, "both", "GET", e.name); response.StatusCode != 403 || upstream.received(e.name) != nil {
+			t.Errorf("%s: got %d %s, want 403, and nothing at the upstream", e.name, response.StatusCode, body)
+		}
+	}
+}
