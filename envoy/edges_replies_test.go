@@ -132,3 +132,29 @@ func TestEdgeUnchecked(t *testing.T) {
 		}
 	}
 }
+
+// TestEdgeUnpatched runs the table where Envoy Gateway takes no
+// EnvoyPatchPolicy, so that the response filter meets answers that it was not
+// told of, and withholds them. Those that it was told of it filters.
+func TestEdgeUnpatched(t *testing.T) {
+	w, upstream, labels := newWorld(t), newRecorder(t), newAPI(t)
+	e, gate, withheld := edge{name: "envoy-gateway-unpatched", bootstrap: rendered("envoy-gateway-unpatched")}, w.serve(t), 0
+	proxy := e.start(t, gate, upstream.address)
+	for _, c := range readCases(t, w) {
+		if c.envoy == "n/a" {
+			continue
+		}
+		response, body := c.send(t, proxy.Listen)
+		arrived, toFilter := upstream.last() != nil, c.want.reason == "filter_missing"
+		if (response.StatusCode < 400) != toFilter || arrived && c.wantThroughEnvoy().status != "200" {
+			t.Errorf("%s: got %d %s, and it arrived: %v; want an error, and nothing at the upstream that envoy.yaml would not let through", c.name, response.StatusCode, body, arrived)
+		}
+		if response.StatusCode == 502 {
+			withheld++
+		}
+	}
+	if withheld < 80 {
+		t.Errorf("%d answers are 502: want nearly all, as README.md there says", withheld)
+	}
+	replyRows[0].send(t, w, e.start(t, gate, labels.address), labels)
+}
