@@ -84,7 +84,8 @@ func launch(ctx context.Context, bin string, bootstrap []byte) (*Process, error)
 		"--config-path", config,
 		"--admin-address-path", p.adminFile(),
 		"--concurrency", "2",
-		"--disable-hot-restart", // it claims shared memory, which two Envoys on one machine would fight for
+		"--reject-unknown-dynamic-fields", // as it does with static ones; else what is misspelt by xDS is skipped
+		"--disable-hot-restart",           // it claims shared memory, which two Envoys on one machine would fight for
 		"--log-level", "warn",
 		"--file-flush-interval-msec", "50", // of the access log; 10 s by default
 	)
