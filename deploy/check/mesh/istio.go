@@ -1,12 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
+	"google.golang.org/protobuf/encoding/protojson"
 	"istio.io/api/mesh/v1alpha1"
 	"istio.io/istio/pilot/pkg/model"
 	"istio.io/istio/pilot/test/xds"
+	istiobootstrap "istio.io/istio/pkg/bootstrap"
 	"istio.io/istio/pkg/config/mesh"
 	"istio.io/istio/pkg/config/validation/agent"
 	"istio.io/istio/pkg/test"
@@ -44,7 +52,34 @@ func renderIstio(texts map[string]string) (c config, err error) {
 	if err == nil {
 		err = failed
 	}
+	if err == nil {
+		c.stats, err = statsOf(m)
+	}
 	return c, err
+}
+
+// statsOf is what the bootstrap of Istio's proxies says of statistics: which
+// there are, and what they are called.
+func statsOf(m *v1alpha1.MeshConfig) (*metricsv3.StatsConfig, error) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "istio.io/istio").Output()
+	if err != nil {
+		return nil, fmt.Errorf("find istio.io/istio: %w", err)
+	}
+	node := &model.Node{ID: "router~1.1.1.1~gateway.istio-ingress~istio-ingress.svc.cluster.local", Locality: &corev3.Locality{}, Metadata: &model.BootstrapNodeMetadata{
+		NodeMetadata: model.NodeMetadata{Namespace: "istio-ingress", ProxyConfig: (*model.NodeMetaProxyConfig)(m.DefaultConfig)}}}
+	var text bytes.Buffer
+	template := filepath.Join(strings.TrimSpace(string(dir)), "tools/packaging/common/envoy_bootstrap.json")
+	if err := istiobootstrap.New(istiobootstrap.Config{Node: node}).WriteTo(template, &text); err != nil {
+		return nil, err
+	}
+	var all struct {
+		Stats json.RawMessage `json:"stats_config"`
+	}
+	if err := json.Unmarshal(text.Bytes(), &all); err != nil {
+		return nil, err
+	}
+	stats := &metricsv3.StatsConfig{}
+	return stats, protojson.Unmarshal(all.Stats, stats)
 }
 
 // of takes what is sent to proxy.

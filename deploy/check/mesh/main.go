@@ -14,6 +14,7 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	metricsv3 "github.com/envoyproxy/go-control-plane/envoy/config/metrics/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/encoding/protojson"
 	"sigs.k8s.io/yaml"
@@ -26,6 +27,7 @@ type config struct {
 	listener *listenerv3.Listener // the one for clients
 	routes   *routev3.RouteConfiguration
 	clusters []*clusterv3.Cluster
+	stats    *metricsv3.StatsConfig // of its bootstrap; nil: Envoy's defaults
 }
 
 // target is a folder of manifests.

@@ -45,6 +45,7 @@ func (c config) static() (*bootstrap, []string, error) {
 	}
 	b := &bootstrap{
 		Admin:           &bootstrapv3.Admin{Address: socket("127.0.0.1", 0)},
+		StatsConfig:     c.stats,
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{Listeners: []*listenerv3.Listener{c.listener}},
 	}
 	for _, cluster := range c.clusters {
