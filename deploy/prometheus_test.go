@@ -24,8 +24,12 @@ type prometheus struct {
 	begun   time.Time
 }
 
-// A target is what Prometheus scrapes: an address and its path.
-type target struct{ job, address, path string }
+// A target is what Prometheus scrapes: an address and its path, and the
+// metric_relabel_configs, if any.
+type target struct {
+	job, address, path string
+	relabel            any
+}
 
 // startPrometheus starts one that evaluates no rules.
 func startPrometheus(t *testing.T, targets []target) *prometheus {
@@ -79,7 +83,7 @@ func scrapeConfig(targets []target) map[string]any {
 	var scrapes []scrape
 	for i, one := range targets {
 		scrapes = append(scrapes, scrape{
-			"job_name": fmt.Sprint(i), "metrics_path": one.path,
+			"job_name": fmt.Sprint(i), "metrics_path": one.path, "metric_relabel_configs": one.relabel,
 			"static_configs": []any{map[string]any{"targets": []string{one.address}, "labels": map[string]string{"job": one.job}}},
 		})
 	}

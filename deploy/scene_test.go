@@ -57,12 +57,12 @@ func newScene(t *testing.T, name string, flags ...string) *scene {
 
 // targets are what Prometheus scrapes of the scene.
 func (s *scene) targets() []target {
-	all := []target{{s.name, s.ops, "/metrics"}}
+	all := []target{{s.name, s.ops, "/metrics", nil}}
 	if s.second != "" {
-		all = append(all, target{s.name, s.second, "/metrics"})
+		all = append(all, target{s.name, s.second, "/metrics", nil})
 	}
 	if s.proxy != nil {
-		all = append(all, target{s.name, s.proxy.Admin, "/stats/prometheus"})
+		all = append(all, target{s.name, s.proxy.Admin, "/stats/prometheus", nil})
 	}
 	return all
 }
