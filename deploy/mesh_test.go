@@ -15,7 +15,7 @@ import (
 
 // meshes are what control planes made of the manifests, for `make mesh-render`
 // takes minutes.
-var meshes = []string{"istio", "envoy-gateway", "envoy-gateway-unpatched"}
+var meshes = []string{"istio", "envoy-gateway", "istio-bare", "envoy-gateway-unpatched"}
 
 func rendering(t *testing.T, mesh string) string {
 	t.Helper()

@@ -1,6 +1,7 @@
 package envoy_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -157,4 +158,35 @@ func TestEdgeUnpatched(t *testing.T) {
 		t.Errorf("%d answers are 502: want nearly all, as README.md there says", withheld)
 	}
 	replyRows[0].send(t, w, e.start(t, gate, labels.address), labels)
+}
+
+// TestEdgeBare runs the table where Istio's EnvoyFilter is gone: the check goes
+// on, and nothing more is let through.
+func TestEdgeBare(t *testing.T) {
+	w, upstream := newWorld(t), newRecorder(t)
+	proxy := edge{name: "istio-bare", bootstrap: rendered("istio-bare")}.start(t, w.serve(t), upstream.address)
+	overridden := false
+	for _, c := range readCases(t, w) {
+		if c.envoy == "n/a" {
+			continue
+		}
+		response, body := c.send(t, proxy.Listen)
+		want, arrived := c.wantThroughEnvoy().status, upstream.last()
+		if strings.Contains(c.authorization, w.tokens["near"]) || c.want.reason == "filter_missing" {
+			want = "503" // the gate is not told the address, or of a filter
+		}
+		if got := fmt.Sprint(response.StatusCode); got != want && (want != "400" || got != "403") || (arrived != nil) != (want == "200") {
+			t.Errorf("%s: got %s %s, and the upstream %v; want %s", c.name, got, body, arrived, want)
+		}
+		if arrived == nil {
+			continue
+		}
+		if h := arrived.Header; h.Get("X-Merchant-Id") != "m-1" || h.Get("Authorization") != "" {
+			t.Errorf("%s: the upstream got %v, want the merchant by the gate's word, and no credential", c.name, h)
+		}
+		overridden = overridden || arrived.Header.Get("X-Http-Method-Override") != ""
+	}
+	if !overridden {
+		t.Error("README.md of deploy/istio says that x-http-method-override passes, and it does not")
+	}
 }

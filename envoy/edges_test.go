@@ -24,8 +24,11 @@ type edge struct {
 var shipped = edge{name: "envoy.yaml", bootstrap: func(t *testing.T, gate, upstream string, edits ...string) string {
 	text, err := envoy.Bootstrap(envoy.Addresses{Listen: "127.0.0.1:0", Admin: "127.0.0.1:0", Gate: gate, Upstream: upstream})
 	must(t, err)
-	return put(t, string(text), edits...)
+	return put(t, string(text), append(slow, edits...)...)
 }}
+
+// slow lets checks take longer than as it ships: machines that run tests are slow.
+var slow = []string{"timeout: 0.25s # all tries", "timeout: 5s # all tries", "max_interval: 0.25s", "max_interval: 5s"}
 
 // edges are those beside envoy.yaml: what control planes make of deploy/istio
 // and deploy/envoy-gateway, and xDS.
@@ -47,8 +50,8 @@ var edges = []edge{
 func rendered(mesh string) func(t *testing.T, gate, upstream string, edits ...string) string {
 	return func(t *testing.T, gate, upstream string, edits ...string) string {
 		_, port, _ := strings.Cut(upstream, ":")
-		text := put(t, readFile(t, "../deploy/check/mesh/testdata/"+mesh+".yaml"), append(slices.Clone(edits), "port_value: 8080", "port_value: "+port)...)
-		return strings.ReplaceAll(text, "/run/postern/postern.sock", strings.TrimPrefix(gate, "unix:"))
+		text := put(t, readFile(t, "../deploy/check/mesh/testdata/"+mesh+".yaml"), append(edits, "port_value: 8080", "port_value: "+port)...)
+		return strings.NewReplacer("/run/postern/postern.sock", strings.TrimPrefix(gate, "unix:"), "timeout: 0.250s", "timeout: 5s", "max_interval: 0.250s", "max_interval: 5s").Replace(text)
 	}
 }
 
@@ -63,7 +66,7 @@ func newXDS(t *testing.T, gate, upstream string, edits ...string) *xds {
 	_, port, _ := strings.Cut(upstream, ":")
 	x := &xds{
 		dir: t.TempDir(),
-		lds: put(t, readFile(t, "../deploy/envoy/lds.yaml"), append(slices.Clone(edits), "0.0.0.0, port_value: 10000", "127.0.0.1, port_value: 0")...),
+		lds: put(t, readFile(t, "../deploy/envoy/lds.yaml"), append(append(slow, edits...), "0.0.0.0, port_value: 10000", "127.0.0.1, port_value: 0")...),
 		cds: put(t, readFile(t, "../deploy/envoy/cds.yaml"), "/run/postern/postern.sock", strings.TrimPrefix(gate, "unix:"),
 			"address: upstream, port_value: 8080", "address: 127.0.0.1, port_value: "+port),
 	}
@@ -100,15 +103,10 @@ func readFile(t *testing.T, file string) string {
 	return string(data)
 }
 
-// start starts Envoy, on a configuration by which checks may take longer than
-// as it ships: machines that run tests are slow.
+// start starts Envoy.
 func (e edge) start(t *testing.T, gate, upstream string, edits ...string) *envoyproc.Process {
 	t.Helper()
-	patient := []string{"timeout: 0.250s", "timeout: 5s", "max_interval: 0.250s", "max_interval: 5s"} // as protobuf prints it
-	if e.name == "envoy.yaml" || e.name == "xds" {
-		patient = []string{"timeout: 0.25s # all tries", "timeout: 5s # all tries", "max_interval: 0.25s", "max_interval: 5s"}
-	}
-	bootstrap := e.bootstrap(t, gate, upstream, append(patient, edits...)...)
+	bootstrap := e.bootstrap(t, gate, upstream, edits...)
 	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Edit: func(string) string { return bootstrap }})
 	must(t, err)
 	t.Cleanup(func() { proxy.Stop() })

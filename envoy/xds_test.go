@@ -121,7 +121,7 @@ func counted(t *testing.T, proxy *envoyproc.Process, name string, move func()) {
 func TestXDSUpdates(t *testing.T) {
 	w, p := newWorld(t), newPicket(t)
 	gate := w.serve(t)
-	x := newXDS(t, gate, p.address, "timeout: 0.25s # all tries", "timeout: 5s # all tries", "max_interval: 0.25s", "max_interval: 5s")
+	x := newXDS(t, gate, p.address)
 	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Edit: func(string) string { return x.bootstrap }})
 	must(t, err)
 	t.Cleanup(func() { proxy.Stop() })

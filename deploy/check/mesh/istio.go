@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -27,6 +28,14 @@ var istio = target{
 		"deploy/istio/check.yaml", "deploy/istio/envoyfilter.yaml", "deploy/istio/gateway.yaml", "deploy/istio/mesh.yaml",
 		"deploy/check/mesh/testdata/istio-cluster.yaml", "deploy/check/mesh/istio.go", "deploy/check/mesh/static.go",
 	},
+	render: renderIstio,
+}
+
+// bare is the same after the EnvoyFilter is deleted, or when an upgrade of Istio
+// makes it match nothing.
+var bare = target{
+	name: "istio-bare", by: istio.by,
+	files:  slices.DeleteFunc(slices.Clone(istio.files), func(file string) bool { return strings.HasSuffix(file, "/envoyfilter.yaml") }),
 	render: renderIstio,
 }
 

@@ -39,7 +39,7 @@ type target struct {
 }
 
 func main() {
-	for _, t := range []target{istio, gateway, unpatched} {
+	for _, t := range []target{istio, bare, gateway, unpatched} {
 		if err := t.write(); err != nil {
 			fmt.Fprintf(os.Stderr, "render deploy/%s: %v\n", t.name, err)
 			os.Exit(1)
