@@ -2,7 +2,9 @@ package deploy
 
 import (
 	"os"
+	"os/exec"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -83,6 +85,85 @@ func TestXDSFilesMean(t *testing.T) {
 	delete(got, "dynamic_resources")
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("bootstrap.yaml has %v beside what it fetches, want %v", got, want)
+	}
+}
+
+// What the page says to copy is there, by these names.
+func TestEnvoyPageNames(t *testing.T) {
+	shipped, names := readText(t, "../envoy/envoy.yaml"), 0
+	for line := range strings.Lines(section(readText(t, "envoy/README.md"), "By a static bootstrap")) {
+		columns := strings.Split(line, "|")
+		if len(columns) != 4 {
+			continue
+		}
+		for _, m := range codeSpan.FindAllStringSubmatch(columns[1], -1) {
+			if names++; m[1] != "upgrade_configs" && m[1] != "xff_num_trusted_hops" && !strings.Contains(shipped, m[1]) {
+				t.Errorf("envoy/README.md says to copy %s, which envoy.yaml does not have", m[1])
+			}
+		}
+	}
+	if names < 25 {
+		t.Errorf("the page names %d things to copy: want 25 or more", names)
+	}
+}
+
+var (
+	codeSpan = regexp.MustCompile("`([^`]+)`")
+	checking = regexp.MustCompile(`(?m)^(curl -i .*?) +# (\d{3})(.*)$`)
+)
+
+// The page's checks give what it says they give.
+func TestEnvoyPageChecks(t *testing.T) {
+	s := newStack(t)
+	s.serve()
+	proxy, token := s.envoy(nil), s.mint("m-1", "trackOrder")
+	steps := checking.FindAllStringSubmatch(section(readText(t, "envoy/README.md"), "Check it"), -1)
+	if len(steps) != 7 {
+		t.Fatalf("the page has %d checks, want 7", len(steps))
+	}
+	for _, step := range steps {
+		if strings.Contains(step[3], "stopped") {
+			s.stop()
+		}
+		cmd := exec.CommandContext(t.Context(), "sh", "-uc", strings.Replace(step[1], "curl -i", "curl -s -o /dev/null -w '%{http_code}'", 1))
+		cmd.Env = append(os.Environ(), "ENVOY="+proxy.Listen, "SECRET="+token)
+		out, err := cmd.Output()
+		if err != nil || string(out) != step[2] {
+			t.Errorf("%s\ngives %s (%v), want %s", step[1], out, err, step[2])
+		}
+		h := s.upstream.last()
+		if (h != nil) != (step[2] == "200") || h != nil && (h.Get("X-Merchant-Id") != "m-1" || h.Get("Authorization") != "") {
+			t.Errorf("%s\nbrings the upstream %v", step[1], h)
+		}
+	}
+}
+
+// The page's lock refuses what skips the check, and without it that passes.
+func TestEnvoyPageLock(t *testing.T) {
+	s := newStack(t)
+	s.serve()
+	const settings = "                    check_settings:\n"
+	unchecked := func(bootstrap string) string {
+		before, after, _ := strings.Cut(bootstrap, settings)
+		_, after, found := strings.Cut(after, "context_extensions: {postern-filter: v1}\n")
+		if !found {
+			t.Fatal("envoy.yaml has no settings of the check to take out")
+		}
+		return before + "                    disabled: true\n" + after
+	}
+	lock, token := edited(t, "envoy/README.md"), s.mint("m-1", "trackOrder")
+	if r, _ := get(t, s.envoy(unchecked).Listen, track, ""); r.StatusCode != 200 || s.upstream.last() == nil {
+		t.Errorf("control: what skips the check without the lock = %d, want 200", r.StatusCode)
+	}
+	proxy := s.envoy(func(bootstrap string) string { return unchecked(lock(bootstrap)) })
+	if r, _ := get(t, proxy.Listen, track, token); r.StatusCode != 403 || s.upstream.last() != nil {
+		t.Errorf("what skips the check = %d, want 403, and nothing at the upstream", r.StatusCode)
+	}
+	locked := s.envoy(lock)
+	for path, want := range map[string]int{track: 200, label: 403} {
+		if r, body := get(t, locked.Listen, path, token); r.StatusCode != want {
+			t.Errorf("with the lock, %s = %d %s, want %d", path, r.StatusCode, body, want)
+		}
 	}
 }
 
