@@ -27,7 +27,7 @@ func TestMemory(t *testing.T) {
 		secrets[i] = w.lookup(token)
 	}
 	c := w.cached(Options{Timeout: time.Second})
-	for _, l := range secrets[:64] { // of each shard's own
+	for _, l := range secrets[:64] { // with what is there once: the grants, the connection
 		want(t, "first", c, l, here, found)
 	}
 	before := heap()

@@ -156,16 +156,16 @@ func (c *Secrets) keep(secret *authz.Secret, m mark) (*authz.Secret, bool) {
 	if c.fresh.void(m, k) {
 		return nil, false
 	}
+	secret = lean(secret)
 	if old, ok := s.lru.Peek(k); ok && !old.secret.DeletedAt.IsZero() {
 		secret = old.secret
 	}
-	secret = lean(secret)
 	s.lru.Add(k, entry{secret: secret, read: m.at, generation: m.generation, jitter: int8(rand.IntN(256) - 128)})
 	return secret, true
 }
 
-// lean is a secret without what no decision reads: half of what it would cost
-// to keep.
+// lean is a secret without what no decision reads: a quarter of what it would
+// cost to keep.
 func lean(s *authz.Secret) *authz.Secret {
 	kept := *s
 	kept.Description, kept.Redacted, kept.Catalog = "", "", ""

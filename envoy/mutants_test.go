@@ -24,7 +24,7 @@ var mutated = map[string][]string{
 	"authz/template.go": {"holds", "isValue", "wellFormed", "literal", "plain", "matches", "templateKey"},
 	"authz/token.go":    {"ParseToken", "ParseBearer", "Reveal"},
 	"authz/keyring.go":  {"Lookup", "Ours", "ImportedDigests"},
-	"authz/secret.go":   {"covers", "NewSecret", "NewGrant", "oneHost", "Authorize", "refuse", "open", "grant", "removals", "appendNew"},
+	"authz/secret.go":   {"covers", "NewSecret", "NewGrantIndex", "Secret", "granted", "NewGrant", "oneHost", "Authorize", "refuse", "open", "grant", "removals", "appendNew"},
 	"authz/verdict.go":  {"", "Decision", "String", "Permissions", "ReasonOf"},
 	"envoy/decode.go":   {"decodeCheck", "next", "only", "attributes", "extension", "http", "headers", "header", "isAuthorization", "entry", "text", "readMessage", "headerValue"},
 	"envoy/request.go":  {"parse", "clientAddress"},

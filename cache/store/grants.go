@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"runtime"
@@ -14,7 +13,10 @@ import (
 // grants are those of a record. Records that hold the same text share one
 // index: ten grants cost more than all else that is kept of a secret, and most
 // merchants pick from a few sets.
-type grants struct{ index *authz.GrantIndex }
+type grants struct {
+	all   []authz.Grant
+	index *authz.GrantIndex // of them, where they were read
+}
 
 // shared has the indexes in use, by the SHA-256 of their text.
 var shared struct {
@@ -23,25 +25,25 @@ var shared struct {
 }
 
 // MarshalJSON implements json.Marshaler.
-func (g *grants) MarshalJSON() ([]byte, error) { return json.Marshal(g.index.Grants()) }
+func (g grants) MarshalJSON() ([]byte, error) { return json.Marshal(g.all) }
 
-// UnmarshalJSON implements json.Unmarshaler. What is not known is refused, as
-// in the rest of a record.
+// IsZero tells encoding/json, and others, that there are none.
+func (g grants) IsZero() bool { return len(g.all) == 0 }
+
+// UnmarshalJSON implements json.Unmarshaler.
 func (g *grants) UnmarshalJSON(text []byte) error {
 	key := sha256.Sum256(text)
 	shared.Lock()
 	g.index = shared.indexes[key].Value()
 	shared.Unlock()
 	if g.index != nil {
+		g.all = g.index.Grants()
 		return nil
 	}
-	var all []authz.Grant
-	decoder := json.NewDecoder(bytes.NewReader(text))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&all); err != nil {
+	if err := decodeStrictly(text, &g.all); err != nil {
 		return err
 	}
-	g.index = authz.NewGrantIndex(all)
+	g.index = authz.NewGrantIndex(g.all)
 	g.share(key)
 	return nil
 }

@@ -27,7 +27,7 @@ type record struct {
 	AllowIPs     []netip.Prefix `json:"allow_ips,omitempty"`
 	Catalog      string         `json:"catalog,omitempty"`
 	Unrestricted bool           `json:"unrestricted,omitempty"`
-	Grants       *grants        `json:"grants,omitempty"`
+	Grants       grants         `json:"grants,omitzero"`
 
 	DeletedAt time.Time `json:"deleted_at,omitzero"`
 }
@@ -65,12 +65,17 @@ func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID
 	if err := json.Unmarshal(stored[:i], &head); err == nil && head.Version > recordVersion {
 		return keyID, fmt.Errorf("its version is %d, and this program reads version %d: upgrade it", head.Version, recordVersion)
 	}
-	decoder := json.NewDecoder(bytes.NewReader(stored[:i]))
-	decoder.DisallowUnknownFields() // a restriction that is not known must not be left out
-	if err := decoder.Decode(value); err != nil {
+	if err := decodeStrictly(stored[:i], value); err != nil {
 		return keyID, fmt.Errorf("decode %s: %w", name, err)
 	}
 	return keyID, nil
+}
+
+// decodeStrictly refuses what is not known: a restriction must not be left out.
+func decodeStrictly(text []byte, value any) error {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	return decoder.Decode(value)
 }
 
 // encodeRecord is a secret as it is stored. What could not be read back is not
@@ -79,10 +84,7 @@ func encodeRecord(keys *authz.Keyring, s *authz.Secret) ([]byte, error) {
 	r := record{
 		Version: recordVersion, ID: s.ID, Merchant: s.Merchant, Description: s.Description, Redacted: s.Redacted,
 		CreatedAt: s.CreatedAt, ExpiresAt: s.ExpiresAt, AllowIPs: s.AllowIPs, Catalog: s.Catalog,
-		Unrestricted: s.Unrestricted, DeletedAt: s.DeletedAt,
-	}
-	if len(s.Grants) > 0 {
-		r.Grants = &grants{authz.NewGrantIndex(s.Grants)}
+		Unrestricted: s.Unrestricted, Grants: grants{all: s.Grants}, DeletedAt: s.DeletedAt,
 	}
 	if err := r.check(s.ID); err != nil {
 		return nil, fmt.Errorf("encode secret %s: %w", s.ID, err)
@@ -107,7 +109,7 @@ func decodeRecord(keys *authz.Keyring, id string, stored []byte) (s *authz.Secre
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, AllowIPs: r.AllowIPs, Catalog: r.Catalog,
 		Unrestricted: r.Unrestricted, DeletedAt: r.DeletedAt,
 	}
-	if r.Grants == nil {
+	if r.Grants.IsZero() {
 		return authz.NewSecret(secret), keyID, nil
 	}
 	return r.Grants.index.Secret(secret), keyID, nil
@@ -125,7 +127,7 @@ func (r record) check(id string) error {
 		return nil
 	case r.Merchant == "":
 		return fmt.Errorf("it names no merchant")
-	case r.Unrestricted == (r.Grants != nil && len(r.Grants.index.Grants()) > 0):
+	case r.Unrestricted != r.Grants.IsZero():
 		return fmt.Errorf("it is neither a legacy secret nor one with grants")
 	}
 	return nil

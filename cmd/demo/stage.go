@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -177,6 +178,32 @@ func (s *stage) logs() (gate, envoy string) {
 		envoy = s.envoy.Stderr() + s.envoy.AccessLog()
 	}
 	return string(text), envoy
+}
+
+// awaitCatalog waits until the gate is ready with another catalog than before,
+// and returns the hash of that.
+func (s *stage) awaitCatalog(ctx context.Context, before string) (hash string, err error) {
+	err = await(ctx, "the gate to be ready", func() error {
+		resp, err := client.Get("http://" + s.ops + "/readyz")
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		var state struct {
+			Ready    bool
+			Catalog  string
+			Problems []string
+		}
+		if err := json.NewDecoder(resp.Body).Decode(&state); err != nil {
+			return err
+		}
+		if !state.Ready || state.Catalog == before {
+			return fmt.Errorf("ready is %t, with catalog %s, and problems %q", state.Ready, state.Catalog, state.Problems)
+		}
+		hash = state.Catalog
+		return nil
+	})
+	return hash, err
 }
 
 // freeAddress is an address that nothing listens on.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -229,32 +228,6 @@ func (d *demo) replaceCatalog(ctx context.Context) error {
 	}
 	fmt.Fprintf(d.out, "The gate has read it by itself, after %.1f s.\n", time.Since(replaced).Seconds())
 	return nil
-}
-
-// awaitCatalog waits until the gate is ready with another catalog than before,
-// and returns the hash of that.
-func (d *demo) awaitCatalog(ctx context.Context, before string) (hash string, err error) {
-	err = await(ctx, "the gate to be ready", func() error {
-		resp, err := client.Get("http://" + d.ops + "/readyz")
-		if err != nil {
-			return err
-		}
-		defer resp.Body.Close()
-		var state struct {
-			Ready    bool
-			Catalog  string
-			Problems []string
-		}
-		if err := json.NewDecoder(resp.Body).Decode(&state); err != nil {
-			return err
-		}
-		if !state.Ready || state.Catalog == before {
-			return fmt.Errorf("ready is %t, with catalog %s, and problems %q", state.Ready, state.Catalog, state.Problems)
-		}
-		hash = state.Catalog
-		return nil
-	})
-	return hash, err
 }
 
 func (d *demo) showHostile(ctx context.Context) error {
