@@ -1,0 +1,203 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ways are how the commands of the pages are tried, or why they are not. A
+// command is PAGE#HEADING: and its line, in backticks where it stands in a text.
+// Whatever is called Test… here is a test.
+var ways = []struct{ commands, way string }{
+	{"^README.md#Try it: 60 seconds: (make build|bin/postern|export|envoy) ?", "TestReadmeByHand"},
+	{"^README.md#.*: docker compose |^README.md#.*: curl ", "TestCompose, which reads them; TestReadmeByHand asks the same of Envoy"},
+	{"^README.md#The management API and page: bin/postern ", "TestReadmeByHand"},
+	{"README.md#.*: `?docker compose -f docker-compose.yml -f deploy/rate-limits/", "TestCompose, by COMPOSE_FILE"},
+	{"^deploy/runbooks/Postern\\w+.md#Check: [a-z]", "TestAlerts, under the fault"},
+	{"^deploy/runbooks/PosternStoreUnsafe.md#Fix: [a-z]", "TestAlerts"},
+	{"^deploy/envoy/README.md#Check it: curl ", "TestEnvoyPageChecks"},
+	{"^deploy/envoy/README.md#By xDS: (mkdir|envoy|cp|mv|curl) ", "not as written, as the folder is root's and the ports fixed: TestXDSUpdates moves the same files elsewhere"},
+	{": (kubectl|helm|istioctl) |: `(kubectl|helm) ", "needs a cluster: what they apply is run by TestPod, TestServicePod and TestMeshesFindTheGate"},
+	{"^deploy/(istio|envoy-gateway)/README.md#.*: curl .*//GATEWAY/", "needs a cluster: TestEdges asks the same of what is rendered"},
+	{"^deploy/helm/postern/README.md#.*: make build && bin/postern key new ", "TestReadmeByHand has both"},
+	{"^deploy/shadow/README.md#.*: jq ", "no test needs jq otherwise: TestShadow looks for the members that it reads"},
+	{": `redis-cli CLUSTER NODES`", "needs a Redis Cluster"},
+	{": `postern |: `bin/postern ", "a form: TestCommandsExist"},
+	{": .?make( |`|$)(demo|test|lint|build|deploy-test|release)?( KEEP=1)?`?$", ".ci/run, TestBuildIsReproducible; release needs the network"},
+	{": `make (bench|bench-filter|hostile|faults|mesh-render|chart-files|vuln)`", "takes minutes, the network, or writes into the repository"},
+	{"^CONTRIBUTING.md#.*: `go (test|vet)", "parts of make test"},
+	{"^CONTRIBUTING.md#.*: `git tag ", "publishes"},
+}
+
+// A command is one that a page shows.
+type shownCommand struct{ place, text string }
+
+var (
+	inlineCommand = regexp.MustCompile("`((?:make|bin/postern|postern|docker|kubectl|helm|istioctl|curl|redis-cli|promtool|envoy|jq|git|go|key|catalog|merchant|secret|admin|audit) [^`]+)`")
+	ofPostern     = regexp.MustCompile(`(?:^|[\s/;&])postern ([a-z]+(?: .*|$))`)
+	anyFlag       = regexp.MustCompile(`\s--([a-z0-9-]+)`)
+	anyMake       = regexp.MustCompile(`\bmake ([a-z-]+)`)
+	leadingWords  = regexp.MustCompile(`^(?:[a-z]+ ?\b){1,3}`)
+	ownWords      = regexp.MustCompile(`^(key|catalog|merchant|secret|admin|audit) `)
+)
+
+// commandsOf are a page's: the lines of its shell blocks, and what stands in
+// its text in backticks.
+func commandsOf(page, text string) (all []shownCommand) {
+	heading, fence := "", ""
+	for line := range strings.Lines(text) {
+		place := page + "#" + heading + ": "
+		if mark, found := strings.CutPrefix(strings.TrimSpace(line), "```"); found {
+			if fence = mark; fence == "" {
+				fence = "text"
+			}
+			if mark == "" && fence == "text" {
+				fence = ""
+			}
+		} else if fence != "" && !slices.Contains([]string{"text", "diff", "yaml"}, fence) {
+			line, _, _ = strings.Cut(strings.TrimRight(line, "\n"), " # ")
+			if last := len(all) - 1; last >= 0 && (line[:1] == "\t" || line[:1] == " " || strings.HasPrefix(line, "done")) {
+				all[last].text += "\n" + line // it goes on
+			} else {
+				all = append(all, shownCommand{place, strings.TrimSpace(line)})
+			}
+		} else if title, found := strings.CutPrefix(line, "## "); found {
+			heading = strings.TrimSpace(title)
+		} else if fence == "" {
+			for _, m := range inlineCommand.FindAllStringSubmatch(line, -1) {
+				text := ownWords.ReplaceAllString(m[1], "postern $0")
+				all = append(all, shownCommand{place, "`" + text + "`"})
+			}
+		}
+	}
+	return all
+}
+
+// pages are the texts that lead somebody through something.
+func pages(t *testing.T) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	for _, pattern := range []string{"../[ACRS]*.md", "*/README.md", "helm/*/README.md", "runbooks/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %v, %d files", pattern, err, len(files))
+		}
+		for _, file := range files {
+			if name := filepath.Join("deploy", file); name != "CHANGELOG.md" { // which tells of what was
+				all[name] = readText(t, file)
+			}
+		}
+	}
+	return all
+}
+
+// unaccounted are the commands that no way is for, and the ways of no command.
+func unaccounted(all []shownCommand) (faults []string) {
+	used := make([]bool, len(ways))
+	for _, c := range all {
+		i := slices.IndexFunc(ways, func(w struct{ commands, way string }) bool {
+			return regexp.MustCompile(w.commands).MatchString(c.place + c.text)
+		})
+		if i < 0 {
+			faults = append(faults, c.place+c.text+"\nno test runs it: let one do so, or say in commands_test.go why not")
+		} else {
+			used[i] = true
+		}
+	}
+	for i, w := range ways {
+		if !used[i] {
+			faults = append(faults, "no page has a command of "+w.commands)
+		}
+	}
+	return faults
+}
+
+func TestCommandsAreTried(t *testing.T) {
+	var all []shownCommand
+	for page, text := range pages(t) {
+		all = append(all, commandsOf(page, text)...)
+	}
+	for _, fault := range unaccounted(all) {
+		t.Error(fault)
+	}
+	if got := unaccounted(append(slices.Clone(all), commandsOf("README.md", "## Try it: 60 seconds\n```sh\nrm -r x # y\n```\n")...)); len(got) != 1 || !strings.HasPrefix(got[0], "README.md#Try it: 60 seconds: rm -r x\n") {
+		t.Errorf("control: a new command gives %q", got)
+	}
+	if got := unaccounted(slices.DeleteFunc(slices.Clone(all), func(c shownCommand) bool { return strings.Contains(c.text, "jq ") })); len(got) != 1 {
+		t.Errorf("control: one that is gone gives %q", got)
+	}
+	tests := sources(t, "_test.go")
+	for _, w := range ways {
+		for _, name := range testName.FindAllString(w.way, -1) {
+			if !strings.Contains(tests, "\nfunc "+name+"(t ") {
+				t.Errorf("there is no %s, which is to try %s", name, w.commands)
+			}
+		}
+	}
+}
+
+var testName = regexp.MustCompile(`\bTest\w+`)
+
+// sources is the text of all files in the repository whose names end so.
+func sources(t *testing.T, end string) string {
+	t.Helper()
+	var all strings.Builder
+	for _, file := range strings.Fields(command(t, "..", "git", "ls-files", "-co", "--exclude-standard", "*"+end)) {
+		if data, err := os.ReadFile(filepath.Join("..", file)); err == nil {
+			all.Write(data)
+		}
+	}
+	return all.String()
+}
+
+// The program has each of its commands and flags that a page names, and the
+// Makefile each target.
+func TestCommandsExist(t *testing.T) {
+	s, makefile, helps := newStack(t), readText(t, "../Makefile"), map[string]string{}
+	help := func(name string) string {
+		if helps[name] == "" {
+			helps[name] = s.postern(append(strings.Fields(name), "--help")...)
+		}
+		return helps[name]
+	}
+	fault := func(c shownCommand) string {
+		for _, m := range anyMake.FindAllStringSubmatch(c.text, -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+":") {
+				return "make " + m[1]
+			}
+		}
+		for _, m := range ofPostern.FindAllStringSubmatch(strings.Trim(c.text, "`"), -1) {
+			name, words := "", leadingWords.FindString(m[1])
+			for n := range strings.Fields(words) { // the longest name of a command that it begins with
+				if longer := strings.Join(strings.Fields(words)[:n+1], " "); strings.HasPrefix(help(longer), "usage: postern "+longer) {
+					name = longer
+				}
+			}
+			for _, f := range anyFlag.FindAllStringSubmatch(m[1], -1) {
+				if !strings.Contains(help(name), "\n  -"+f[1]) {
+					return "postern " + name + " --" + f[1]
+				}
+			}
+			if name == "" {
+				return "postern " + m[1]
+			}
+		}
+		return ""
+	}
+	for page, text := range pages(t) {
+		for _, c := range commandsOf(page, text) {
+			if what := fault(c); what != "" {
+				t.Errorf("%s%s\nthere is no %s", c.place, c.text, what)
+			}
+		}
+	}
+	for _, wrong := range []string{"make no-such", "`postern secret destroy ID`", "docker compose exec postern /postern secret list --colour x"} {
+		if fault(shownCommand{"", wrong}) == "" {
+			t.Errorf("control: nothing is said of %s", wrong)
+		}
+	}
+}
