@@ -22,6 +22,8 @@ type Options struct {
 	// ForwardSecret lets the credential go on to the upstream.
 	ForwardSecret bool
 
+	Decisions *DecisionLog // nil: no decision is logged
+
 	Filter FilterOptions // its Log is that of the gate
 }
 
@@ -47,7 +49,11 @@ func NewGate(o Options) *Gate {
 func (g *Gate) check(ctx context.Context, c check) (*answer, error) {
 	begun := time.Now()
 	v, pair := g.decide(ctx, c)
-	g.Stats.count(v.Reason, time.Since(begun))
+	took := time.Since(begun)
+	g.Stats.count(v.Reason, took)
+	if g.o.Decisions != nil {
+		g.o.Decisions.add(v, begun, took)
+	}
 	return g.answer(v, pair)
 }
 

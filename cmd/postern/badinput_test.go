@@ -76,6 +76,7 @@ var badInput = []struct {
 	{serveBad + "--socket-mode 9", 2, []string{`--socket-mode "9" is no mode: write 0660`}},
 	{serveBad + "--socket-mode 01777", 2, []string{`is no mode`}},
 	{serveBad + "--cache-size 0", 2, []string{"--cache-size and --lag-limit must be more than 0"}},
+	{serveBad + "--decision-log -1", 2, []string{"--decision-log", "at least 0"}},
 	{serveBad + "--max-stale -1s", 2, []string{"--max-stale", "at least 0"}},
 	{serveBad + "--filter-max-body 8MB", 2, []string{"-filter-max-body", "KiB, MiB or GiB"}},
 	{serveBad + "--filter-max-body 0", 2, []string{"--filter-max-body must be more than 0"}},

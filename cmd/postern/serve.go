@@ -32,6 +32,7 @@ func serve(c *call) error {
 	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	maxBody := c.size("filter-max-body", 8<<20, "`SIZE` of the largest answer that data is removed from; a larger one is withheld")
 	memory := c.size("filter-memory", 128<<20, "`SIZE` of all answers held at one time, about twice that of their bodies; more are withheld")
+	c.flags.IntVar(&o.DecisionLog, "decision-log", 0, "decisions a second that are logged: `N` that allow, and N others; 0: none")
 	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -43,8 +44,8 @@ func serve(c *call) error {
 	if o.Binding, err = binding.options(); err != nil {
 		return err
 	}
-	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
-		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
+	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 || o.DecisionLog < 0 {
+		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale, --drain-timeout and --decision-log at least 0")
 	}
 	if *maxBody <= 0 || *memory/2 < *maxBody {
 		return usagef("--filter-max-body must be more than 0, and --filter-memory at least twice that: an answer is held before and after")

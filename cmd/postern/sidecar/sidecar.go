@@ -52,6 +52,7 @@ type Options struct {
 	FilterMemory  int64         // of all answers held, likewise
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
+	DecisionLog   int           // decisions logged a second, of each kind; 0: none
 
 	Version, Commit string // of the program, for its metrics
 }
@@ -59,14 +60,15 @@ type Options struct {
 // sidecar is a run of Options.
 type sidecar struct {
 	Options
-	catalog atomic.Pointer[authz.Catalog]
-	secrets *cache.Secrets
-	gate    *envoy.Gate
-	server  *grpc.Server
-	health  *health.Server
-	files   []*reload.File
-	hangUp  chan os.Signal
-	ready   atomic.Bool // the store is trusted
+	catalog   atomic.Pointer[authz.Catalog]
+	secrets   *cache.Secrets
+	decisions *envoy.DecisionLog // or nil
+	gate      *envoy.Gate
+	server    *grpc.Server
+	health    *health.Server
+	files     []*reload.File
+	hangUp    chan os.Signal
+	ready     atomic.Bool // the store is trusted
 
 	draining atomic.Bool // the end has begun
 
@@ -90,7 +92,10 @@ func Run(ctx context.Context, o Options) error {
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
 	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret,
+	if o.DecisionLog > 0 {
+		s.decisions = envoy.NewDecisionLog(o.Log, o.DecisionLog)
+	}
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions,
 		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first: a process that fails on a taken port
@@ -146,6 +151,9 @@ func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 		return opsServer.Close()
 	})
 	group.Go(func() error { s.secrets.Follow(following); return nil })
+	if s.decisions != nil {
+		group.Go(func() error { s.decisions.Run(following); return nil })
+	}
 	group.Go(func() error { s.watchStore(ctx); return nil })
 	group.Go(func() error {
 		reload.Watch{Files: s.files, HangUp: s.hangUp, Log: s.Log, InUse: s.inUse}.Run(ctx)
