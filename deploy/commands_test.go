@@ -24,7 +24,7 @@ var ways = []struct{ commands, way string }{
 	{": (kubectl|helm|istioctl) |: `(kubectl|helm) ", "needs a cluster: what they apply is run by TestPod, TestServicePod and TestMeshesFindTheGate"},
 	{"^deploy/(istio|envoy-gateway)/README.md#.*: curl .*//GATEWAY/", "needs a cluster: TestEdges asks the same of what is rendered"},
 	{"^deploy/helm/postern/README.md#.*: make build && bin/postern key new ", "TestReadmeByHand has both"},
-	{"^deploy/shadow/README.md#.*: jq ", "no test needs jq otherwise: TestShadow looks for the members that it reads"},
+	{"^deploy/shadow/README.md#.*: jq ", "needs jq, as nothing else does; TestShadow reads the same log"},
 	{": `redis-cli CLUSTER NODES`", "needs a Redis Cluster"},
 	{": `postern |: `bin/postern ", "a form: TestCommandsExist"},
 	{": .?make( |`|$)(demo|test|lint|build|deploy-test|release)?( KEEP=1)?`?$", ".ci/run, TestBuildIsReproducible; release needs the network"},

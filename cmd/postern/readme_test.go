@@ -65,10 +65,10 @@ func helped() options {
 	return all
 }
 
-// sameTime writes durations in one way: 5m as 5m0s.
+// sameTime writes durations in one way, 5m as 5m0s, and none as no default.
 func sameTime(text string) string {
 	if d, err := time.ParseDuration(text); err == nil {
-		return d.String()
+		return strings.TrimPrefix(d.String(), "0s")
 	}
 	return text
 }
