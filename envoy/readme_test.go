@@ -60,10 +60,6 @@ func told(t *testing.T) (all []string) {
 	return slices.Compact(all)
 }
 
-func said3(decision, reason string, status int) string {
-	return fmt.Sprint(decision, " ", reason, " ", status)
-}
-
 // documented is what README.md says of the same. What it says twice is twice in it.
 func documented(readme string) (all []string) {
 	for _, m := range errorRow.FindAllStringSubmatch(readme, -1) {

@@ -37,8 +37,8 @@ var (
 	exitCodes  = regexp.MustCompile(`Exit codes: 0 [^.]*\.`)
 )
 
-// outcome runs a command line that has nothing but these variables.
-func outcome(line string, env map[string]string) (code int, said string) {
+// alone runs a command line that has nothing but these variables.
+func alone(line string, env map[string]string) (code int, said string) {
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
@@ -50,7 +50,7 @@ func outcome(line string, env map[string]string) (code int, said string) {
 func helped() options {
 	all := options{}
 	for _, cmd := range commands {
-		_, text := outcome(cmd.name+" --help", nil)
+		_, text := alone(cmd.name+" --help", nil)
 		usage, text, _ := strings.Cut(text, "\n")
 		flags := map[string]option{}
 		for _, m := range helpRow.FindAllStringSubmatch(text, -1) {
@@ -77,7 +77,7 @@ func sameTime(text string) string {
 func (all options) markRequired(name string) {
 	env := map[string]string{}
 	for {
-		_, said := outcome(name, env)
+		_, said := alone(name, env)
 		named := missing.FindAllStringSubmatch(said, -1)
 		if named == nil {
 			return
@@ -282,7 +282,7 @@ func TestReadmeOnExitCodes(t *testing.T) {
 	seen := map[int]bool{}
 	for _, cmd := range commands {
 		for line, want := range map[string]int{" --help": exitDone, " --no-such-flag": exitUsage} {
-			code, text := outcome(cmd.name+line, nil)
+			code, text := alone(cmd.name+line, nil)
 			if seen[code] = true; code != want {
 				t.Errorf("postern %s%s = exit %d, want %d:\n%s", cmd.name, line, code, want, text)
 			}
