@@ -201,3 +201,54 @@ func TestCommandsExist(t *testing.T) {
 		}
 	}
 }
+
+// Each invariant of ARCHITECTURE.md is kept in files that are there, by
+// functions that are, and has a test that is.
+func TestInvariants(t *testing.T) {
+	const heading = "Invariants, where they are kept, and the test that fails when they are not"
+	table, tests := section(readText(t, "../ARCHITECTURE.md"), heading), sources(t, "_test.go")
+	for _, fault := range untested(table, tests) {
+		t.Error(fault)
+	}
+	if rows := strings.Count(table, "\n| "); rows < 10 {
+		t.Errorf("ARCHITECTURE.md has %d invariants, want the ten or more there are", rows)
+	}
+	for _, plant := range [][2]string{{"`TestRemovals`", "`TestNoSuch`"}, {"`envoy/gate.go`", "`envoy/gates.go`"}, {"(`change`)", "(`alter`)"}} {
+		altered := strings.Replace(table, plant[0], plant[1], 1)
+		if altered != table && len(untested(altered, tests)) == 0 {
+			t.Errorf("control: nothing is said of %s for %s", plant[1], plant[0])
+		}
+	}
+}
+
+func untested(table, tests string) (faults []string) {
+	for line := range strings.Lines(table) {
+		cells := strings.Split(line, " | ")
+		if len(cells) != 3 || strings.HasPrefix(line, "| |") {
+			continue
+		}
+		fault := func(what string) { faults = append(faults, cells[0]+": "+what) }
+		var text string
+		for _, m := range codeSpan.FindAllStringSubmatch(cells[1], -1) {
+			if !strings.Contains(m[1], "/") { // a function of the file before it
+				if !strings.Contains(text, ") "+m[1]+"(") && !strings.Contains(text, "func "+m[1]+"(") {
+					fault("there is no function " + m[1] + " there")
+				}
+			} else if data, err := os.ReadFile(filepath.Join("..", m[1])); err != nil {
+				fault(err.Error())
+			} else {
+				text = string(data)
+			}
+		}
+		named := testName.FindAllString(cells[2], -1)
+		if len(named) == 0 {
+			fault("no test is named")
+		}
+		for _, name := range named {
+			if !strings.Contains(tests, "\nfunc "+name+"(") {
+				fault("there is no " + name)
+			}
+		}
+	}
+	return faults
+}

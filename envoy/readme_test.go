@@ -85,7 +85,7 @@ func documented(readme string) (all []string) {
 
 // README.md has every error that a client may get, once, with what to do; every
 // reason with its decision and status; every result of the filter; and no other.
-func TestReadme(t *testing.T) {
+func TestReadmeOnAnswers(t *testing.T) {
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
