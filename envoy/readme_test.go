@@ -102,7 +102,7 @@ func TestReadmeOnAnswers(t *testing.T) {
 		{"`deleted`, `expired` (401)", "`deleted` (401); `expired` (403)", "deny expired 401"},
 		{"`granted`, ", "", "allow granted 0"},
 		{"`overloaded`, ", "`overloaded`, `tired`, ", "error tired 503"},
-		{"`unannounced`, `partial`, ", "`unannounced`, ", "result partial"},
+		{"`partial`, `media_type`, `coding`, `too_large` (", "`media_type`, `coding`, `too_large` (", "result partial"},
 	} {
 		altered := strings.Replace(string(readme), plant[0], plant[1], 1)
 		if got := strings.Join(difference(want, documented(altered)), "\n"); !strings.Contains(got, plant[2]) {
