@@ -26,7 +26,7 @@ var ways = []struct{ commands, way string }{
 	{"^deploy/helm/postern/README.md#.*: make build && bin/postern key new ", "TestReadmeByHand has both"},
 	{"^deploy/shadow/README.md#.*: jq ", "needs jq, as nothing else does; TestShadow reads the same log"},
 	{": `redis-cli CLUSTER NODES`", "needs a Redis Cluster"},
-	{": `postern |: `bin/postern ", "a form: TestCommandsExist"},
+	{": `postern |: `bin/postern ", "a form, which TestPagesNameCommands holds against the program"},
 	{": .?make( |`|$)(demo|test|lint|build|deploy-test|release)?( KEEP=1)?`?$", ".ci/run, TestBuildIsReproducible; release needs the network"},
 	{": `make (bench|bench-filter|hostile|faults|mesh-render|chart-files|vuln)`", "takes minutes, the network, or writes into the repository"},
 	{"^CONTRIBUTING.md#.*: `go (test|vet)", "parts of make test"},
@@ -38,10 +38,6 @@ type shownCommand struct{ place, text string }
 
 var (
 	inlineCommand = regexp.MustCompile("`((?:make|bin/postern|postern|docker|kubectl|helm|istioctl|curl|redis-cli|promtool|envoy|jq|git|go|key|catalog|merchant|secret|admin|audit) [^`]+)`")
-	ofPostern     = regexp.MustCompile(`(?:^|[\s/;&])postern ([a-z]+(?: .*|$))`)
-	anyFlag       = regexp.MustCompile(`\s--([a-z0-9-]+)`)
-	anyMake       = regexp.MustCompile(`\bmake ([a-z-]+)`)
-	leadingWords  = regexp.MustCompile(`^(?:[a-z]+ ?\b){1,3}`)
 	ownWords      = regexp.MustCompile(`^(key|catalog|merchant|secret|admin|audit) `)
 )
 
@@ -95,10 +91,16 @@ func pages(t *testing.T) map[string]string {
 	return all
 }
 
-// unaccounted are the commands that no way is for, and the ways of no command.
-func unaccounted(all []shownCommand) (faults []string) {
+// unaccounted are the commands that no way is for, the ways of no command, and
+// what is to be made and is no target of the Makefile.
+func unaccounted(all []shownCommand, makefile string) (faults []string) {
 	used := make([]bool, len(ways))
 	for _, c := range all {
+		for _, m := range makeTarget.FindAllStringSubmatch(c.text, -1) {
+			if !strings.Contains(makefile, "\n"+m[1]+":") {
+				faults = append(faults, c.place+c.text+"\nthe Makefile has no target "+m[1])
+			}
+		}
 		i := slices.IndexFunc(ways, func(w struct{ commands, way string }) bool {
 			return regexp.MustCompile(w.commands).MatchString(c.place + c.text)
 		})
@@ -121,14 +123,14 @@ func TestCommandsAreTried(t *testing.T) {
 	for page, text := range pages(t) {
 		all = append(all, commandsOf(page, text)...)
 	}
-	for _, fault := range unaccounted(all) {
+	makefile := readText(t, "../Makefile")
+	for _, fault := range unaccounted(all, makefile) {
 		t.Error(fault)
 	}
-	if got := unaccounted(append(slices.Clone(all), commandsOf("README.md", "## Try it: 60 seconds\n```sh\nrm -r x # y\n```\n")...)); len(got) != 1 || !strings.HasPrefix(got[0], "README.md#Try it: 60 seconds: rm -r x\n") {
-		t.Errorf("control: a new command gives %q", got)
-	}
-	if got := unaccounted(slices.DeleteFunc(slices.Clone(all), func(c shownCommand) bool { return strings.Contains(c.text, "jq ") })); len(got) != 1 {
-		t.Errorf("control: one that is gone gives %q", got)
+	planted := commandsOf("README.md", "## Try it: 60 seconds\n```sh\nrm -r x # y\nmake demo no-such && make no-such\n```\n")
+	without := slices.DeleteFunc(slices.Clone(all), func(c shownCommand) bool { return strings.Contains(c.text, "jq ") })
+	if got := unaccounted(append(without, planted...), makefile); len(got) != 4 || !strings.HasPrefix(got[0], "README.md#Try it: 60 seconds: rm -r x\n") {
+		t.Errorf("control: of two new commands, a target and one that is gone is said %q", got)
 	}
 	tests := sources(t, "_test.go")
 	for _, w := range ways {
@@ -152,54 +154,6 @@ func sources(t *testing.T, end string) string {
 		}
 	}
 	return all.String()
-}
-
-// The program has each of its commands and flags that a page names, and the
-// Makefile each target.
-func TestCommandsExist(t *testing.T) {
-	s, makefile, helps := newStack(t), readText(t, "../Makefile"), map[string]string{}
-	help := func(name string) string {
-		if helps[name] == "" {
-			helps[name] = s.postern(append(strings.Fields(name), "--help")...)
-		}
-		return helps[name]
-	}
-	fault := func(c shownCommand) string {
-		for _, m := range anyMake.FindAllStringSubmatch(c.text, -1) {
-			if !strings.Contains(makefile, "\n"+m[1]+":") {
-				return "make " + m[1]
-			}
-		}
-		for _, m := range ofPostern.FindAllStringSubmatch(strings.Trim(c.text, "`"), -1) {
-			name, words := "", leadingWords.FindString(m[1])
-			for n := range strings.Fields(words) { // the longest name of a command that it begins with
-				if longer := strings.Join(strings.Fields(words)[:n+1], " "); strings.HasPrefix(help(longer), "usage: postern "+longer) {
-					name = longer
-				}
-			}
-			for _, f := range anyFlag.FindAllStringSubmatch(m[1], -1) {
-				if !strings.Contains(help(name), "\n  -"+f[1]) {
-					return "postern " + name + " --" + f[1]
-				}
-			}
-			if name == "" {
-				return "postern " + m[1]
-			}
-		}
-		return ""
-	}
-	for page, text := range pages(t) {
-		for _, c := range commandsOf(page, text) {
-			if what := fault(c); what != "" {
-				t.Errorf("%s%s\nthere is no %s", c.place, c.text, what)
-			}
-		}
-	}
-	for _, wrong := range []string{"make no-such", "`postern secret destroy ID`", "docker compose exec postern /postern secret list --colour x"} {
-		if fault(shownCommand{"", wrong}) == "" {
-			t.Errorf("control: nothing is said of %s", wrong)
-		}
-	}
 }
 
 // Each invariant of ARCHITECTURE.md is kept in files that are there, by
