@@ -33,7 +33,7 @@ var (
 	baseFlags  = regexp.MustCompile("those of ([a-z ]+)")
 	lessFlag   = regexp.MustCompile("less `--([a-z-]+)`")
 	ownDefault = regexp.MustCompile("^[^`]*\\(`([^`]+)`")
-	allTake    = regexp.MustCompile("All that reach the store take (.*?); all that print take (.*?)\\.")
+	allTake    = regexp.MustCompile(`All that reach the store take (.*?); all that print take (.*?)\.`)
 	exitCodes  = regexp.MustCompile(`Exit codes: 0 [^.]*\.`)
 )
 
