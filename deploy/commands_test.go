@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -135,7 +136,7 @@ func TestCommandsAreTried(t *testing.T) {
 	tests := sources(t, "_test.go")
 	for _, w := range ways {
 		for _, name := range testName.FindAllString(w.way, -1) {
-			if !strings.Contains(tests, "\nfunc "+name+"(t ") {
+			if !hasTest(tests, name) {
 				t.Errorf("there is no %s, which is to try %s", name, w.commands)
 			}
 		}
@@ -144,16 +145,36 @@ func TestCommandsAreTried(t *testing.T) {
 
 var testName = regexp.MustCompile(`\bTest\w+`)
 
-// sources is the text of all files in the repository whose names end so.
-func sources(t *testing.T, end string) string {
+// sources are the repository's files whose names end so, with their texts.
+func sources(t *testing.T, end string) map[string]string {
 	t.Helper()
-	var all strings.Builder
-	for _, file := range strings.Fields(command(t, "..", "git", "ls-files", "-co", "--exclude-standard", "*"+end)) {
-		if data, err := os.ReadFile(filepath.Join("..", file)); err == nil {
-			all.Write(data)
+	all := map[string]string{}
+	err := filepath.WalkDir("..", func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		switch name := entry.Name(); {
+		case entry.IsDir() && name[0] == '.' && file != "..":
+			return filepath.SkipDir
+		case !entry.IsDir() && strings.HasSuffix(name, end):
+			all[strings.TrimPrefix(file, "../")] = readText(t, file)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// hasTest reports whether there is a test of this name.
+func hasTest(tests map[string]string, name string) bool {
+	for _, text := range tests {
+		if strings.Contains(text, "\nfunc "+name+"(t *testing.T)") {
+			return true
 		}
 	}
-	return all.String()
+	return false
 }
 
 // Each invariant of ARCHITECTURE.md is kept in files that are there, by
@@ -175,7 +196,7 @@ func TestInvariants(t *testing.T) {
 	}
 }
 
-func untested(table, tests string) (faults []string) {
+func untested(table string, tests map[string]string) (faults []string) {
 	for line := range strings.Lines(table) {
 		cells := strings.Split(line, " | ")
 		if len(cells) != 3 || strings.HasPrefix(line, "| |") {
@@ -199,7 +220,7 @@ func untested(table, tests string) (faults []string) {
 			fault("no test is named")
 		}
 		for _, name := range named {
-			if !strings.Contains(tests, "\nfunc "+name+"(") {
+			if !hasTest(tests, name) {
 				fault("there is no " + name)
 			}
 		}

@@ -1,13 +1,10 @@
 package deploy
 
 import (
-	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -26,13 +23,13 @@ var yetLong = []string{
 }
 
 // long names what is longer than it may be in a file of Go.
-func long(file string, text []byte) (faults []string, err error) {
+func long(file, text string) (faults []string, err error) {
 	files := token.NewFileSet()
 	parsed, err := parser.ParseFile(files, file, text, parser.ParseComments)
 	if err != nil || ast.IsGenerated(parsed) {
 		return nil, err
 	}
-	if n := bytes.Count(text, []byte("\n")); n > longestFile {
+	if n := strings.Count(text, "\n"); n > longestFile {
 		faults = append(faults, fmt.Sprintf("%s has %d lines, want %d at most", file, n, longestFile))
 	}
 	ast.Inspect(parsed, func(node ast.Node) bool {
@@ -50,15 +47,11 @@ func long(file string, text []byte) (faults []string, err error) {
 
 // Files and functions are short, those of tests and of other modules too.
 func TestShort(t *testing.T) {
-	files := strings.Fields(command(t, "..", "git", "ls-files", "-co", "--exclude-standard", "*.go"))
+	files := sources(t, ".go")
 	if len(files) < 200 {
-		t.Fatalf("git tells of %d files of Go", len(files))
+		t.Fatalf("the repository has %d files of Go, want the 200 or more there are", len(files))
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(filepath.Join("..", file))
-		if os.IsNotExist(err) { // taken out, and not yet committed
-			continue
-		}
+	for file, text := range files {
 		faults, err := long(file, text)
 		if err != nil {
 			t.Error(err)
@@ -80,7 +73,7 @@ func TestShort(t *testing.T) {
 		"package p\n" + strings.Repeat("//\n", 299):                      0,
 		"package p\n" + strings.Repeat("//\n", 300):                      1,
 	} {
-		if faults, err := long("x.go", []byte(text)); err != nil || len(faults) != want {
+		if faults, err := long("x.go", text); err != nil || len(faults) != want {
 			t.Errorf("control: %q gives %q, %v, want %d faults", text[:20], faults, err, want)
 		}
 	}
