@@ -79,7 +79,7 @@ func (all options) markRequired(name string) {
 	for {
 		_, said := alone(name, env)
 		named := missing.FindAllStringSubmatch(said, -1)
-		if named == nil {
+		if named == nil || env[named[0][2]] != "" {
 			return
 		}
 		for _, m := range named {
