@@ -16,8 +16,9 @@ import (
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
@@ -45,7 +46,7 @@ func (stock) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse
 	}
 	text := structpb.NewStringValue
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{},
+		Status: status.New(codes.OK, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers:         []*corev3.HeaderValueOption{set("x-merchant-id", "m-1"), set("x-api-secret-id", "00000000000000000000000000000000")},
 			HeadersToRemove: []string{"authorization"},
