@@ -35,9 +35,10 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	},
 	"cmd/demo":              {ours: []string{"envoy/envoyproc"}, theirs: []string{"github.com/alicebob/miniredis"}},
 	"cmd/demo/upstream":     {},
-	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}}, // of tests
-	"envoy/envoyproc":       {ours: []string{"envoy"}},                       // of tests and the demo
-	"deploy":                {},                                              // tests alone, of what is shipped around the programs
+	"envoy/trace/tracetest": {theirs: []string{"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf"}}, // of tests
+	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}},                                    // of tests
+	"envoy/envoyproc":       {ours: []string{"envoy"}},                                                          // of tests and the demo
+	"deploy":                {},                                                                                 // tests alone, of what is shipped around the programs
 }
 
 func TestArrows(t *testing.T) {
