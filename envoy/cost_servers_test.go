@@ -40,13 +40,15 @@ type stock struct {
 	authv3.UnimplementedAuthorizationServer
 }
 
+var statusOK = status.New(codes.OK, "").Proto()
+
 func (stock) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	set := func(name, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
 	}
 	text := structpb.NewStringValue
 	return &authv3.CheckResponse{
-		Status: status.New(codes.OK, "").Proto(),
+		Status: statusOK,
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers:         []*corev3.HeaderValueOption{set("x-merchant-id", "m-1"), set("x-api-secret-id", "00000000000000000000000000000000")},
 			HeadersToRemove: []string{"authorization"},

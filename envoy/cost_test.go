@@ -10,10 +10,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/postern/postern/envoy"
 	"github.com/postern/postern/envoy/envoyproc"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // asked is the check that costs are measured by.
@@ -34,6 +36,15 @@ func TestCheckAllocates(t *testing.T) {
 	must(t, err)
 	if n := testing.AllocsPerRun(1000, func() { gate.CheckBytes(t.Context(), data) }); n > 0 {
 		t.Errorf("the gate allocates %v times for a check, want 0", n)
+	}
+	traced := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+	if n := testing.AllocsPerRun(1000, func() { gate.CheckBytes(traced, data) }); n > 0 {
+		t.Errorf("the gate allocates %v times for a check of a trace, want 0 without an exporter: it is to read no metadata", n)
+	}
+	w.traces = trace.New(trace.Options{})
+	tracing := w.newGate(t)
+	if n := testing.AllocsPerRun(1000, func() { tracing.CheckBytes(traced, data) }); n == 0 {
+		t.Error("control: the gate allocates nothing for a span")
 	}
 	own, stock := allocations(t, ours), allocations(t, stocks)
 	t.Logf("a check: %.1f allocations, %.1f in a stock server", own, stock)

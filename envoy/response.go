@@ -117,8 +117,11 @@ func header(name, value string) *corev3.HeaderValueOption {
 // facts are what is told of a verdict: to Envoy, in the decision log and in
 // spans. What is not known is left out.
 func facts(v authz.Verdict) [][2]string {
-	told := [][2]string{{"decision", v.Reason.Decision().String()}, {"reason", v.Reason.String()}}
-	for _, f := range [][2]string{{"merchant_id", v.Merchant}, {"secret_id", v.SecretID}, {"endpoint", strings.Join(v.Permissions(), " ")}} {
+	told := make([][2]string, 0, 5)
+	for _, f := range [...][2]string{
+		{"decision", v.Reason.Decision().String()}, {"reason", v.Reason.String()},
+		{"merchant_id", v.Merchant}, {"secret_id", v.SecretID}, {"endpoint", strings.Join(v.Permissions(), " ")},
+	} {
 		if f[1] != "" {
 			told = append(told, f)
 		}
