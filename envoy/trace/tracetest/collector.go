@@ -2,10 +2,12 @@
 package tracetest
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -40,8 +42,24 @@ type Collector struct {
 // Start starts a collector, which ends with the test.
 func Start(t testing.TB) *Collector {
 	t.Helper()
+	c, server := newCollector(t)
+	server.Start()
+	return c.at(server)
+}
+
+// StartTLS starts one that takes https, and returns the certificate of the
+// authority that vouches for it at 127.0.0.1.
+func StartTLS(t testing.TB) (*Collector, *x509.Certificate) {
+	t.Helper()
+	c, server := newCollector(t)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of clients that do not trust it
+	server.StartTLS()
+	return c.at(server), server.Certificate()
+}
+
+func newCollector(t testing.TB) (*Collector, *httptest.Server) {
 	c := &Collector{}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if err := c.take(r); err != nil {
 			t.Errorf("the collector got no spans: %v", err)
 			w.WriteHeader(http.StatusBadRequest)
@@ -50,6 +68,10 @@ func Start(t testing.TB) *Collector {
 		w.Header().Set("Content-Type", "application/x-protobuf") // of an empty message: all was taken
 	}))
 	t.Cleanup(server.Close)
+	return c, server
+}
+
+func (c *Collector) at(server *httptest.Server) *Collector {
 	c.Address = server.Listener.Addr().String()
 	return c
 }
