@@ -27,9 +27,12 @@ func (g *gate) traceMetric(result string) (n int) {
 // what is held for it has an end. Nor does it keep the process from ending.
 func TestCollectorHangs(t *testing.T) {
 	s := newShell(t)
-	arrived, release := make(chan bool, 10), make(chan bool)
+	arrived, release := make(chan bool, 1), make(chan bool)
 	c := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		arrived <- true
+		select {
+		case arrived <- true:
+		default:
+		}
 		<-release
 	}))
 	t.Cleanup(func() { close(release); c.Close() })
