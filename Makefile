@@ -66,10 +66,10 @@ mesh-render: ## what Istio and Envoy Gateway make of deploy/istio and deploy/env
 	cd deploy/check/mesh && go vet . && go run .
 
 .PHONY: bench
-bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
+bench: envoy redis ## what a check costs, against a stock server, as ratios of one run, and by size: three minutes. Let nothing else run
 	go test -run '^TestCheck(Allocates|Calls|Bytes)$$' -v ./envoy
-	go test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 10m ./envoy
-	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize|Decision)$$' -benchmem ./authz ./envoy
+	go test -run '^$$' -bench '^BenchmarkCost(BySize)?$$' -benchtime 1x -timeout 10m ./envoy
+	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize|Decision|Hot|Miss)$$' -benchmem ./authz ./cache ./envoy
 
 .PHONY: bench-filter
 bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute

@@ -60,7 +60,7 @@ func forgetChanges(m *member, cmd redis.Cmder, err error) error {
 func forgetTombstone(m *member, cmd redis.Cmder, err error) error {
 	if id, ok := strings.CutPrefix(argument(cmd, 1), "postern:secret:"); ok {
 		k, _ := parseKey(id)
-		s := m.secrets.shard(k)
+		s := &m.secrets.kept
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if e, ok := s.lru.Peek(k); ok && !e.secret.DeletedAt.IsZero() {

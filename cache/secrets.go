@@ -40,7 +40,7 @@ type Secrets struct {
 	store    *store.Store
 	maxStale time.Duration
 	timeout  time.Duration
-	shards   [shardCount]shard
+	kept     kept
 	unknown  unknowns
 	breakers breakers
 	trust    trust
@@ -55,16 +55,13 @@ func New(s *store.Store, o Options) *Secrets {
 	if o.Catalog == nil {
 		o.Catalog = func() string { return "" }
 	}
-	c := &Secrets{
+	return &Secrets{
 		store: s, maxStale: o.MaxStale, timeout: cmp.Or(o.Timeout, 50*time.Millisecond), unknown: newUnknowns(),
 		fresh:    freshness{lagLimit: cmp.Or(o.LagLimit, time.Second)},
 		follower: follower{name: cmp.Or(o.Name, rand.Text()), instance: rand.Text(), catalog: o.Catalog, applied: make(chan struct{}, 1)},
+		kept:     newKept(cmp.Or(o.Size, 100_000)),
 		usage:    newUsage(cmp.Or(o.UsageEvery, 30*time.Second)),
 	}
-	for i := range c.shards {
-		c.shards[i] = newShard(cmp.Or(o.Size, 100_000))
-	}
-	return c
 }
 
 // Keyring is the keyring in use.
@@ -106,11 +103,9 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 // cached is what is kept of a token's secret, however old. It is kept under
 // the digest that the store has it under.
 func (c *Secrets) cached(t authz.Lookup) (e entry, ok bool) {
-	k := keyOf(t.Digest)
-	e, ok = c.shard(k).get(k)
+	e, ok = c.kept.get(keyOf(t.Digest))
 	for i := 0; !ok && i < len(t.Others); i++ {
-		k = keyOf(t.Others[i])
-		e, ok = c.shard(k).get(k)
+		e, ok = c.kept.get(keyOf(t.Others[i]))
 	}
 	return e, ok
 }

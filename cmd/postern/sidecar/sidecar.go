@@ -74,7 +74,8 @@ type sidecar struct {
 	hangUp    chan os.Signal
 	ready     atomic.Bool // the store is trusted
 
-	draining atomic.Bool // the end has begun
+	draining atomic.Bool   // the end has begun
+	cut      chan struct{} // closed at the end of the drain's time: what is under way is not waited for
 
 	// Of watchStore alone:
 	logged   string        // the freshness and the unsafe settings that were logged last
@@ -89,7 +90,7 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1)}
+	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1), cut: make(chan struct{})}
 	o.Cache.Catalog = func() string { return s.catalog.Load().Hash() }
 	s.secrets = cache.New(o.Store, o.Cache)
 	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
@@ -145,7 +146,16 @@ func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 		if l.Protocol == listen.HTTP1 {
 			accept = opsServer.Serve
 		}
-		group.Go(func() error { return ignoreClosed(accept(l)) })
+		served := make(chan error, 1)
+		go func() { served <- ignoreClosed(accept(l)) }()
+		group.Go(func() error {
+			select {
+			case err := <-served:
+				return err
+			case <-s.cut:
+				return nil
+			}
+		})
 	}
 	for _, l := range b.Bound() {
 		serve(l)
@@ -187,9 +197,14 @@ func (s *sidecar) drain() {
 	s.draining.Store(true)
 	s.health.Shutdown()
 	s.Log.Info("draining", slog.Duration("timeout", s.DrainTimeout))
-	timer := time.AfterFunc(s.DrainTimeout, s.server.Stop)
-	defer timer.Stop()
-	s.server.GracefulStop()
+	stopped := make(chan struct{})
+	go func() { s.server.GracefulStop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(s.DrainTimeout):
+		close(s.cut)
+		go s.server.Stop() // it waits for the handlers, and those may wait for the store
+	}
 	s.Log.Info("stopped")
 }
 
