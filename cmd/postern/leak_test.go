@@ -82,7 +82,6 @@ func TestTokensDoNotPrint(t *testing.T) {
 		arrived = append(arrived, fmt.Sprint(r.Method, r.URL.Path, r.Header))
 	}))
 	t.Cleanup(upstream.Close)
-
 	tokens := s.mintAll()
 	collector := tracetest.Start(t)
 	g := s.serve("--decision-log 1000 --trace-endpoint " + collector.URL())
