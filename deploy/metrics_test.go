@@ -27,7 +27,7 @@ func TestMetricNames(t *testing.T) {
 	for name := range exposed(proxys) {
 		exist[name] = true
 	}
-	for _, pattern := range []string{"../*.md", "alerts/*", "dashboards/*.json", "runbooks/*.md", "shadow/*.md"} {
+	for _, pattern := range []string{"../*.md", "alerts/*", "dashboards/*.json", "runbooks/*.md", "shadow/*.md", "traces/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %d files", pattern, err, len(files))

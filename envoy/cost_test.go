@@ -11,10 +11,12 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/postern/postern/envoy"
 	"github.com/postern/postern/envoy/envoyproc"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // asked is the check that costs are measured by.
@@ -35,6 +37,7 @@ func TestCheckAllocates(t *testing.T) {
 	if n := testing.AllocsPerRun(1000, func() { gate.CheckBytes(t.Context(), data) }); n > 0 {
 		t.Errorf("the gate allocates %v times for a check, want 0", n)
 	}
+	untraced(t, w, gate, data)
 	var all [3]float64
 	for i, s := range []*grpc.Server{server, newFloor(), newStock()} {
 		all[i] = allocations(t, newAsker(t, listen(t, s), c))
@@ -42,6 +45,21 @@ func TestCheckAllocates(t *testing.T) {
 	t.Logf("a check: %.1f allocations; gRPC's own are %.1f, a stock server's %.1f", all[0], all[1], all[2])
 	if all[0] > all[1]+1 || all[0] > 0.6*all[2] {
 		t.Errorf("a check: %.1f allocations, want gRPC's own %.1f and one more at most, and 60 of 100 of a stock server's %.1f", all[0], all[1], all[2])
+	}
+}
+
+// untraced demands that a gate without an exporter reads no metadata: it would
+// allocate.
+func untraced(t testing.TB, w *world, gate *envoy.Gate, data []byte) {
+	t.Helper()
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"))
+	if n := testing.AllocsPerRun(1000, func() { gate.CheckBytes(ctx, data) }); n > 0 {
+		t.Errorf("the gate allocates %v times for a check of a trace, want 0 without an exporter", n)
+	}
+	w.traces = trace.New(trace.Options{})
+	traced := w.newGate(t)
+	if n := testing.AllocsPerRun(1000, func() { traced.CheckBytes(ctx, data) }); n == 0 {
+		t.Error("control: the gate allocates nothing for a span")
 	}
 }
 

@@ -3,7 +3,6 @@ package envoy
 import (
 	"context"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -82,13 +81,9 @@ func (l *DecisionLog) Run(ctx context.Context) {
 
 // write writes what dynamicMetadata tells Envoy, by the same names.
 func (l *DecisionLog) write(d decision) {
-	v := d.verdict
 	record := slog.NewRecord(d.at, slog.LevelInfo, "decision", 0)
-	record.AddAttrs(slog.String("decision", v.Reason.Decision().String()), slog.String("reason", v.Reason.String()))
-	for _, field := range [][2]string{{"merchant_id", v.Merchant}, {"secret_id", v.SecretID}, {"endpoint", strings.Join(v.Permissions(), " ")}} {
-		if field[1] != "" {
-			record.AddAttrs(slog.String(field[0], field[1]))
-		}
+	for _, f := range facts(d.verdict) {
+		record.AddAttrs(slog.String(f[0], f[1]))
 	}
 	record.AddAttrs(slog.Int64("us", d.took.Microseconds()), slog.Int64("left_out", d.leftOut))
 	l.log.Handler().Handle(context.Background(), record)

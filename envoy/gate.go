@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // Options are what a gate works with.
@@ -22,7 +23,8 @@ type Options struct {
 	// ForwardSecret lets the credential go on to the upstream.
 	ForwardSecret bool
 
-	Decisions *DecisionLog // nil: no decision is logged
+	Decisions *DecisionLog    // nil: no decision is logged
+	Traces    *trace.Exporter // nil: no check is traced
 
 	Filter FilterOptions // its Log is that of the gate
 }
@@ -53,6 +55,9 @@ func (g *Gate) check(ctx context.Context, c check) (*answer, error) {
 	g.Stats.count(v.Reason, took)
 	if g.o.Decisions != nil {
 		g.o.Decisions.add(v, begun, took)
+	}
+	if g.o.Traces != nil { // reading metadata costs more than all else here
+		g.trace(ctx, v, begun, took)
 	}
 	return g.answer(v, pair)
 }

@@ -28,7 +28,7 @@ var mutated = map[string][]string{
 	"authz/verdict.go":  {"", "Decision", "String", "Permissions", "ReasonOf"},
 	"envoy/decode.go":   {"decodeCheck", "next", "only", "attributes", "extension", "http", "headers", "header", "isAuthorization", "entry", "text", "readMessage", "headerValue"},
 	"envoy/request.go":  {"parse", "clientAddress"},
-	"envoy/response.go": {"respond", "allow", "unauthenticated", "forbidden", "deny", "header", "dynamicMetadata"},
+	"envoy/response.go": {"respond", "allow", "unauthenticated", "forbidden", "deny", "header", "facts", "dynamicMetadata"},
 }
 
 // switchFile lets the environment choose one mutant of a program that holds

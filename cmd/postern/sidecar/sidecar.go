@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/postern/postern/cmd/postern/listen"
 	"github.com/postern/postern/cmd/postern/reload"
 	"github.com/postern/postern/envoy"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // How often the store is looked at.
@@ -53,6 +55,7 @@ type Options struct {
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
 	DecisionLog   int           // decisions logged a second, of each kind; 0: none
+	TraceEndpoint *url.URL      // of a collector, as in trace.Options; nil: no check is traced
 
 	Version, Commit string // of the program, for its metrics
 }
@@ -63,6 +66,7 @@ type sidecar struct {
 	catalog   atomic.Pointer[authz.Catalog]
 	secrets   *cache.Secrets
 	decisions *envoy.DecisionLog // or nil
+	traces    *trace.Exporter    // or nil
 	gate      *envoy.Gate
 	server    *grpc.Server
 	health    *health.Server
@@ -96,7 +100,10 @@ func Run(ctx context.Context, o Options) error {
 	if o.DecisionLog > 0 {
 		s.decisions = envoy.NewDecisionLog(o.Log, o.DecisionLog)
 	}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions,
+	if o.TraceEndpoint != nil {
+		s.traces = trace.New(trace.Options{Endpoint: o.TraceEndpoint, Name: o.Cache.Name, Version: o.Version, Log: o.Log})
+	}
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions, Traces: s.traces,
 		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first: a process that fails on a taken port
@@ -163,6 +170,9 @@ func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 	group.Go(func() error { s.secrets.Follow(following); return nil })
 	if s.decisions != nil {
 		group.Go(func() error { s.decisions.Run(following); return nil })
+	}
+	if s.traces != nil {
+		group.Go(func() error { s.traces.Run(following); return nil })
 	}
 	group.Go(func() error { s.watchStore(ctx); return nil })
 	group.Go(func() error {
