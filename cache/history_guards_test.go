@@ -31,6 +31,9 @@ var guards = []struct {
 // TestGuards demands that every guard is needed: that histories go wrong
 // without it.
 func TestGuards(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	for _, g := range guards {
 		t.Run(g.name, func(t *testing.T) {
 			var wrong atomic.Pointer[string]
