@@ -87,6 +87,36 @@ func TestPageOfAnOldSecret(t *testing.T) {
 	}
 }
 
+// Ticks that were changed are not dropped: a rotation that keeps the permissions
+// is refused with them, and the form comes back as it was sent.
+func TestPageRotateWithOtherTicks(t *testing.T) {
+	s := newShell(t)
+	old := s.form("secret create --merchant shop --description Till --permission getOrderLabel+shipping_price --permission trackOrder")
+	b := s.manage("").browse(false)
+	b.signIn(s.vars["OPERATOR"])
+	for _, which := range []string{"same", "latest"} {
+		for tick, is := range map[string]string{"trackOrder": ":not(:checked)", "getMerchant": ":checked", "getOrderLabel+shipping_price": ":not(:checked)"} {
+			tick = `input[value="` + tick + `"]`
+			b.open("/merchants/shop/integrations/" + old.ID + "/rotate")
+			b.do(chromedp.Click(chromedp.CSS("#"+which)), chromedp.Click(chromedp.CSS(tick)))
+			b.press("main button.primary")
+			b.shows("Nothing was created yet", "choose “Those that are ticked below”, or tick again what the old secret has")
+			if kept := evaluate[int](b, "document.querySelectorAll('#"+which+":checked, "+tick+is+"').length"); kept != 2 {
+				t.Errorf("after %s with %s changed, the form came back otherwise", which, tick)
+			}
+			if which == "latest" {
+				b.do(chromedp.Click(chromedp.CSS(tick))) // back as it was
+			}
+		}
+	}
+	b.press("main button.primary")
+	b.shows("The raw secret is only available right now")
+	s.watch(b.value("#raw"), 0)
+	if n := len(s.listed("shop")); n != 2 {
+		t.Errorf("there are %d secrets, want the old one and the one that was made", n)
+	}
+}
+
 // hasPermission reports whether the server knows a permission.
 func (o *office) hasPermission(id string) bool {
 	var list struct{ Permissions []struct{ ID string } }

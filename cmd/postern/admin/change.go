@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cmd/postern/admin/desk"
@@ -49,6 +50,9 @@ func (s *server) rotateForm(r *http.Request, v *desk.Visit, old *authz.Secret, f
 	rotation := desk.Rotation{ExpiresAt: expires, Latest: f.which == "latest"}
 	switch f.which {
 	case "same", "latest":
+		if shown := permissionsFor(s.desk.Catalog(), old.Choices()); !slices.Equal(ticked(shown), ticked(s.again(f, nil).Permissions)) {
+			faults = append(faults, authz.Fault{Field: "permissions", Text: "you changed the ticks, and chose to keep the permissions: choose “Those that are ticked below”, or tick again what the old secret has"})
+		}
 	case "chosen":
 		faults = append(faults, f.strayFaults(s.desk.Catalog())...)
 		if rotation.Choices = f.choices; len(f.choices) == 0 {

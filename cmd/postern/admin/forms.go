@@ -140,7 +140,7 @@ func (s *server) again(f sent, faults authz.Faults) formView {
 			if fault.Field != field {
 				continue
 			}
-			if field == "permissions" && len(f.choices) == 0 && len(f.stray) == 0 {
+			if field == "permissions" && f.which == "" && len(f.choices) == 0 && len(f.stray) == 0 {
 				fault.Text = "tick at least one permission"
 			}
 			v.Faults = append(v.Faults, authz.Fault{Field: field, Text: sentence(fault.Text)})

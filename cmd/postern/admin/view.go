@@ -161,6 +161,21 @@ func permissionsFor(c *authz.Catalog, choices []authz.Choice) (views []permissio
 	return views
 }
 
+// ticked are the values of the ticks that are set.
+func ticked(views []permissionView) (values []string) {
+	for _, p := range views {
+		if p.Ticked {
+			values = append(values, p.ID)
+		}
+		for _, f := range p.Fields {
+			if f.Ticked {
+				values = append(values, f.Value)
+			}
+		}
+	}
+	return values
+}
+
 // usesOf are the permissions that a legacy secret was used for: those that one
 // in its place would need.
 func (s *server) usesOf(v secretView) (views []permissionView) {
