@@ -86,6 +86,7 @@ func TestLifeOnThePage(t *testing.T) {
 	token := b.value("#raw")
 	s.watch(token, 0)
 	b.copies(token)
+	b.shownWhole("#raw")
 	b.picture("created", "light", 900, 670)
 	b.audit("created")
 	b.sentAgain(token)

@@ -63,3 +63,18 @@ func (b *browser) picture(name, scheme string, width, height int64) {
 	}
 	b.look("light", 1100, 900, 1)
 }
+
+// shownWhole demands that a field shows all of what it holds on a phone, and of
+// the longest secret there can be, also where the field does not grow by itself.
+func (b *browser) shownWhole(selector string) {
+	b.t.Helper()
+	b.look("light", 360, 740, 1)
+	for _, sizing := range []string{"content", "fixed"} {
+		if hidden := evaluate[[]string](b, `(() => { const f = document.querySelector("`+selector+`"), is = f.value; f.style.fieldSizing = "`+sizing+`";
+			const hidden = [is, "W".repeat(44)].filter(text => { f.value = text; return f.scrollWidth > f.clientWidth || f.scrollHeight > f.clientHeight });
+			f.value = is; f.style.fieldSizing = ""; return hidden })()`); len(hidden) > 0 {
+			b.t.Errorf("%s, of %s size, does not show all of %d texts on a phone", selector, sizing, len(hidden))
+		}
+	}
+	b.look("light", 1100, 900, 1)
+}
