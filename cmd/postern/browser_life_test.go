@@ -210,6 +210,8 @@ func (b *browser) sentAgain(token string) {
 	b.t.Helper()
 	before := len(b.o.s.listed("shop-a"))
 	b.do(chromedp.Reload())
+	b.shows("This form was sent before", token[:4]+"**************"+token[24:], "If you have not, delete this one and make another.")
+	b.audit("sent before")
 	b.lacks(token)
 	if after := len(b.o.s.listed("shop-a")); after != before {
 		b.t.Errorf("reloading the page of a new secret made another: %d secrets, want %d", after, before)

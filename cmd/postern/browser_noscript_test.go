@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,32 @@ func TestPageRotateWithOtherTicks(t *testing.T) {
 	s.watch(b.value("#raw"), 0)
 	if n := len(s.listed("shop")); n != 2 {
 		t.Errorf("there are %d secrets, want the old one and the one that was made", n)
+	}
+}
+
+// A second click while the server is slow has the browser drop the answer to the
+// first. What the first made goes, and the merchant sees what the second makes.
+func TestPageClickedTwice(t *testing.T) {
+	s := newShell(t)
+	b := s.manage("").browse(false)
+	b.signIn(s.vars["OPERATOR"])
+	b.open("/merchants/shop/integrations/new")
+	b.do(chromedp.SendKeys(chromedp.CSS("#description"), "Till"), chromedp.Click(chromedp.CSS(`input[value="getMerchant"]`)))
+	at := evaluate[[]float64](b, `(() => { const e = document.querySelector("main button.primary"); e.scrollIntoView();
+		const at = e.getBoundingClientRect(); return [at.x + at.width / 2, at.y + at.height / 2] })()`)
+	s.redis.Do("CLIENT", "PAUSE", "500", "WRITE")
+	click := chromedp.MouseClickXY(at[0], at[1])
+	go chromedp.Do(b.ctx, click) // it returns when the page answers
+	b.o.await("begin", func() bool { return strings.Contains(s.read(b.o.audit), `"begun"`) })
+	b.do(click)
+	b.awaitHere("The raw secret is only available right now")
+	token := b.value("#raw")
+	s.watch(token, 0)
+	if all := s.listed("shop"); len(all) != 1 || all[0].Redacted != token[:4]+"**************"+token[24:] {
+		t.Errorf("after two clicks there are %+v, want the one that is shown", all)
+	}
+	if log := s.read(b.o.audit); !strings.Contains(log, "went away before the answer") {
+		t.Errorf("the first click was answered, so this tries nothing; the audit log:\n%s", log)
 	}
 }
 

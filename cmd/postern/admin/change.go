@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -17,7 +16,7 @@ type rotateView struct {
 }
 
 func (s *server) pageAskRotate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -27,21 +26,13 @@ func (s *server) pageAskRotate(w http.ResponseWriter, r *http.Request, v *desk.V
 }
 
 func (s *server) pageRotate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return s.once(w, r, v, func() error {
-		f := readSent(r)
-		m, err := s.rotateForm(r, v, secret, f)
-		if refused, ok := errors.AsType[authz.Faults](err); ok {
-			return formError{s.again(f, refused)}
-		}
-		if err != nil {
-			return err
-		}
-		return s.showMinted(w, r, v, m, &view)
-	}, "rotate", "Rotate API Secret", &view)
+	return s.once(w, r, v, formPage{"rotate", "Rotate API Secret", &view}, func(f sent) (desk.Minted, error) {
+		return s.rotateForm(r, v, secret, f)
+	})
 }
 
 // rotateForm rotates as a form says.
@@ -71,7 +62,7 @@ func (s *server) rotateForm(r *http.Request, v *desk.Visit, old *authz.Secret, f
 }
 
 func (s *server) pageAskDelete(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	_, view, err := s.find(r)
+	_, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}

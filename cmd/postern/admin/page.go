@@ -146,7 +146,7 @@ func (s *server) pageList(w http.ResponseWriter, r *http.Request, v *desk.Visit)
 
 // pageReview shows one secret.
 func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -159,9 +159,9 @@ func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visi
 	return s.show(w, r, v, http.StatusOK, "review", "API Secret", page)
 }
 
-// find finds the secret that a page is about.
-func (s *server) find(r *http.Request) (*authz.Secret, secretView, error) {
-	secret, err := s.desk.Find(r.Context(), r.PathValue("merchant"), r.PathValue("id"))
+// find finds a secret of the page's merchant.
+func (s *server) find(r *http.Request, id string) (*authz.Secret, secretView, error) {
+	secret, err := s.desk.Find(r.Context(), r.PathValue("merchant"), id)
 	if err != nil {
 		return nil, secretView{}, err
 	}

@@ -47,6 +47,7 @@ var explained = []struct {
 	{access.ErrUnavailable, 503, "Tokens cannot be checked now. The server's log says why."},
 	{desk.ErrHalfDeleted, 503, "The secret is deleted, but not everywhere for sure. Delete it again."},
 	{desk.ErrUnfinished, 503, "What came of it could not be recorded. A secret that was made is deleted again; a deletion stands. The server's log says why."},
+	{desk.ErrGone, 408, "The connection ended before the answer, so the secret that was made is deleted again. Make another."},
 	{desk.ErrUnrecorded, 503, "The audit log cannot be written, so nothing is changed. The server's log says why."},
 	{store.ErrClosed, 409, "The merchant was deleted, and its id cannot be used again."},
 	{authz.StoreUnavailable, 503, "The store is out of reach. Look whether it was done before you try again."},
