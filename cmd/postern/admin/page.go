@@ -64,11 +64,7 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *desk.Visit, sta
 // somebody has not signed in, or no longer.
 func (s *server) failPage(w http.ResponseWriter, r *http.Request, v *desk.Visit, p problem) {
 	if p.Status == http.StatusUnauthorized {
-		to := "/sign-in"
-		if r.URL.Query().Has("signed-in") {
-			to += "?cookie"
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
+		http.Redirect(w, r, signInFor(r), http.StatusSeeOther)
 		return
 	}
 	if err := s.show(w, r, v, p.Status, "error", p.Title, p); err != nil {
@@ -90,9 +86,13 @@ func (s *server) serveAsset(w http.ResponseWriter, r *http.Request, _ *desk.Visi
 	return nil
 }
 
-// pageHome goes to the page of the one merchant that somebody sees, or asks
-// for which.
+// pageHome goes where somebody was who has signed in again, or to the page of
+// the one merchant that they see, or asks for which.
 func (s *server) pageHome(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
+	if to, merchant := onward(r.URL.Query().Get("to")); merchant != "" && v.Identity.Role.Sees(merchant) {
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return nil
+	}
 	if only := v.Identity.Role.Only(); only != "" {
 		http.Redirect(w, r, pageOf(only), http.StatusSeeOther)
 		return nil
