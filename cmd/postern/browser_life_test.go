@@ -141,7 +141,7 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("delete", "light", 900, 660)
 	b.audit("delete")
 	b.press("button.danger")
-	b.shows("Applied by 1 of 1 sidecars in")
+	b.shows("Deleted", "Warehouse East & returns, "+redacted+", is deleted for good.", "It has stopped working everywhere: 1 of 1 gateways have confirmed it.")
 	b.audit("deleted")
 	if got := through(t, proxy, token, "GET", "/api/3/orders/PP1/tracking"); got != 401 {
 		t.Errorf("a request with the deleted secret = %d, want 401", got)

@@ -40,7 +40,7 @@ func TestPageWithoutScripts(t *testing.T) {
 	b.press("main > p a")
 	b.press("tbody .danger")
 	b.press("button.danger")
-	b.shows("No sidecar runs.", "is deleted for good")
+	b.shows("Till, "+token[:4]+"**************"+token[24:]+", is deleted for good.", "No gateway runs, so nothing has confirmed it.")
 	b.press("main a.primary")
 	b.shows("There is no API secret yet")
 	b.scripts(true)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cmd/postern/admin/desk"
@@ -72,8 +73,26 @@ func (s *server) pageAskDelete(w http.ResponseWriter, r *http.Request, v *desk.V
 // deletedView is what the page shows of a deletion.
 type deletedView struct {
 	desk.Deleted
-	Applied string
-	All     bool // sidecars have applied it
+	When      string // it stops working
+	Confirmed bool   // by all gateways
+}
+
+// deletedViewOf tells no more than gateways have confirmed.
+func deletedViewOf(done desk.Deleted) deletedView {
+	a, end := done.Sidecars, time.Time{}
+	for _, late := range a.Late {
+		if late.StoppedBy.After(end) {
+			end = late.StoppedBy
+		}
+	}
+	switch {
+	case a.Known == 0:
+		return deletedView{done, "No gateway runs, so nothing has confirmed it. One that starts from now on refuses it.", false}
+	case len(a.Late) > 0:
+		by := end.Add(time.Second).UTC().Format(toTheSecond) // not before it
+		return deletedView{done, fmt.Sprintf("It stops working everywhere by %s UTC at the latest: %d of %d gateways have confirmed it so far.", by, a.Applied, a.Known), false}
+	}
+	return deletedView{done, fmt.Sprintf("It has stopped working everywhere: %d of %d gateways have confirmed it.", a.Applied, a.Known), true}
 }
 
 func (s *server) pageDelete(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
@@ -84,9 +103,5 @@ func (s *server) pageDelete(w http.ResponseWriter, r *http.Request, v *desk.Visi
 	if err != nil {
 		return err
 	}
-	view := deletedView{Deleted: done, All: len(done.Sidecars.Late) == 0, Applied: "No sidecar runs."}
-	if done.Sidecars.Known > 0 {
-		view.Applied = fmt.Sprintf("Applied by %d of %d sidecars in %d ms.", done.Sidecars.Applied, done.Sidecars.Known, done.Sidecars.Milliseconds)
-	}
-	return s.show(w, r, v, http.StatusOK, "deleted", "API Secret deleted", view)
+	return s.show(w, r, v, http.StatusOK, "deleted", "API Secret deleted", deletedViewOf(done))
 }
