@@ -78,3 +78,10 @@ func (b *browser) shownWhole(selector string) {
 	}
 	b.look("light", 1100, 900, 1)
 }
+
+// tooSmall are what people touch on the page and is less than 44 pixels high or
+// wide. A tick is touched anywhere on its line.
+const tooSmall = `[...document.querySelectorAll("a:not(.skip), button, input:not([type=hidden]), textarea")].filter(e => {
+	const at = (e.closest(".tick") || e).getBoundingClientRect();
+	return !e.disabled && at.height > 0 && (at.height < 44 || at.width < 44);
+}).map(e => e.outerHTML)`
