@@ -67,7 +67,7 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("form", "light", 900, 900)
 	b.audit("form")
 	b.press("main button.primary")
-	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no CIDR`)
+	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no IP address`)
 	if got, want := b.value("#allow_ips"), "127.0.0.1\nnowhere"; got != want {
 		t.Errorf("the form that came back holds %q, want %q", got, want)
 	}
@@ -96,13 +96,13 @@ func TestLifeOnThePage(t *testing.T) {
 	s.form("secret create --merchant shop-a --permission bookOrders --permission getOrderLabel --description", "3PL Melbourne, without prices")
 	b.open("/merchants/shop-a/integrations")
 	redacted := token[:4] + "**************" + token[24:]
-	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never used")
+	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never")
 	b.lacks(token)
 	b.picture("list", "light", 1000, 720)
 	b.picture("phone", "dark", 390, 844)
 	b.audit("list")
 	b.press("tbody .icon")
-	b.shows("Never used", "127.0.0.0/8", "Get Label Information for an Order")
+	b.shows("Last used: Never", "127.0.0.0/8", "Get Label Information for an Order")
 	b.lacks(token)
 	b.audit("review")
 

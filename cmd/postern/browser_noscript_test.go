@@ -70,7 +70,7 @@ func TestPageOfAnOldSecret(t *testing.T) {
 	b.audit("list with newer permissions")
 	b.open("/merchants/shop/integrations/" + made.ID)
 	b.shows("2 permissions are newer than this secret", "Print Labels", "Book, which has grown by POST /book/many",
-		"Newer than this secret: re-issue to grant.", "Has grown by POST /book/many: re-issue to grant.")
+		"Newer than this secret: rotate to add it.", "Has grown by POST /book/many: rotate to add that.")
 	b.audit("review with newer permissions")
 	b.press(".buttons a")
 	b.do(chromedp.Click(chromedp.CSS("#chosen")), chromedp.Click(chromedp.CSS(`input[value="listOrders"]`)), chromedp.Click(chromedp.CSS(`input[value="book"]`)), chromedp.Click(chromedp.CSS(`input[value="label+price"]`)))

@@ -58,9 +58,9 @@ func (f formView) tellOf(v secretView) {
 			switch {
 			case n.ID != p.ID || v.Legacy:
 			case n.Whole:
-				p.Newer = "Newer than this secret: re-issue to grant."
+				p.Newer = "Newer than this secret: rotate to add it."
 			default:
-				p.Newer = "Has grown by " + strings.Join(n.Endpoints, ", ") + ": re-issue to grant."
+				p.Newer = "Has grown by " + strings.Join(n.Endpoints, ", ") + ": rotate to add that."
 			}
 		}
 	}
