@@ -39,6 +39,8 @@ func TestPageWithoutScripts(t *testing.T) {
 	}
 	b.press("main > p a")
 	b.press("tbody .danger")
+	b.press("main form a") // keep it
+	b.press("tbody .danger")
 	b.press("button.danger")
 	b.shows("Till, "+token[:4]+"**************"+token[24:]+", is deleted for good.", "No gateway runs, so nothing has confirmed it.")
 	b.press("main a.primary")
@@ -116,6 +118,18 @@ func TestPageRotateWithOtherTicks(t *testing.T) {
 	if n := len(s.listed("shop")); n != 2 {
 		t.Errorf("there are %d secrets, want the old one and the one that was made", n)
 	}
+}
+
+// A tick under one that is not set says what it needs, and nothing else.
+func TestPageStrayTick(t *testing.T) {
+	s := newShell(t)
+	b := s.manage("").browse(false)
+	b.signIn(s.vars["OPERATOR"])
+	b.open("/merchants/shop/integrations/new")
+	b.do(chromedp.Click(chromedp.CSS(`input[value="getOrderLabel+shipping_price"]`)))
+	b.press("main button.primary")
+	b.shows("A description is needed", "“Include shipping price in Get Label response” needs “Get Label Information for an Order”: tick both, or none.")
+	b.lacks("known are")
 }
 
 // A second click while the server is slow has the browser drop the answer to the

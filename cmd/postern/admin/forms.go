@@ -175,7 +175,8 @@ func (s *server) pageCreate(w http.ResponseWriter, r *http.Request, v *desk.Visi
 func (s *server) mintForm(r *http.Request, v *desk.Visit, draft authz.Draft, faults authz.Faults) (desk.Minted, error) {
 	if len(faults) > 0 {
 		_, err := draft.Secret(s.desk.Catalog(), time.Now())
-		return desk.Minted{}, withValues(err, faults)
+		others, _ := errors.AsType[authz.Faults](err)
+		return desk.Minted{}, withValues(faults, others)
 	}
 	if wait := s.limits.mints.take(v.Identity.Name); wait > 0 {
 		return desk.Minted{}, tooMany{wait}
