@@ -68,6 +68,9 @@ func TestLifeOnThePage(t *testing.T) {
 	b.audit("form")
 	b.press("main button.primary")
 	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no IP address`)
+	if got := evaluate[string](b, `document.activeElement.innerText`); !strings.HasPrefix(got, "Nothing was created yet") {
+		t.Errorf("what is wrong has not got the focus; this has: %q", got)
+	}
 	if got, want := b.value("#allow_ips"), "127.0.0.1\nnowhere"; got != want {
 		t.Errorf("the form that came back holds %q, want %q", got, want)
 	}
@@ -102,6 +105,9 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("phone", "dark", 390, 844)
 	b.audit("list")
 	b.press("tbody .icon")
+	if got := evaluate[string](b, `document.title`); !strings.HasPrefix(got, "API Secret Warehouse East & returns · ") {
+		t.Errorf("the title of the review is %q, want the description in it", got)
+	}
 	b.shows("Last used: Never", "127.0.0.0/8", "Get Label Information for an Order")
 	b.lacks(token)
 	b.audit("review")

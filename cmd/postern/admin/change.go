@@ -23,7 +23,7 @@ func (s *server) pageAskRotate(w http.ResponseWriter, r *http.Request, v *desk.V
 	}
 	form := formView{ID: newForm(), Which: "same", Permissions: permissionsFor(s.desk.Catalog(), secret.Choices())}
 	form.tellOf(view)
-	return s.show(w, r, v, http.StatusOK, "rotate", "Rotate API Secret", rotateView{view, form})
+	return s.show(w, r, v, http.StatusOK, "rotate", "Rotate "+view.Description, rotateView{view, form})
 }
 
 func (s *server) pageRotate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
@@ -31,7 +31,7 @@ func (s *server) pageRotate(w http.ResponseWriter, r *http.Request, v *desk.Visi
 	if err != nil {
 		return err
 	}
-	return s.once(w, r, v, formPage{"rotate", "Rotate API Secret", &view}, func(f sent) (desk.Minted, error) {
+	return s.once(w, r, v, formPage{"rotate", "Rotate " + view.Description, &view}, func(f sent) (desk.Minted, error) {
 		return s.rotateForm(r, v, secret, f)
 	})
 }
@@ -67,7 +67,7 @@ func (s *server) pageAskDelete(w http.ResponseWriter, r *http.Request, v *desk.V
 	if err != nil {
 		return err
 	}
-	return s.show(w, r, v, http.StatusOK, "delete", "Delete API Secret", view)
+	return s.show(w, r, v, http.StatusOK, "delete", "Delete "+view.Description, view)
 }
 
 // deletedView is what the page shows of a deletion.

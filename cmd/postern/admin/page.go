@@ -156,7 +156,7 @@ func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visi
 		Uses    []permissionView // of a legacy secret
 		Changes bool
 	}{view, s.formOf(secret, view), s.usesOf(view), v.Identity.Role.Changes(view.Merchant)}
-	return s.show(w, r, v, http.StatusOK, "review", "API Secret", page)
+	return s.show(w, r, v, http.StatusOK, "review", "API Secret "+view.Description, page)
 }
 
 // find finds a secret of the page's merchant.
