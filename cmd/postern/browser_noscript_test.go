@@ -132,6 +132,24 @@ func TestPageStrayTick(t *testing.T) {
 	b.lacks("known are")
 }
 
+// A date without a time is none to a browser, which would send nothing: it asks
+// for the rest instead of a secret that never expires.
+func TestPageHalfADate(t *testing.T) {
+	s := newShell(t)
+	b := s.manage("").browse(false)
+	b.signIn(s.vars["OPERATOR"])
+	b.open("/merchants/shop/integrations/new")
+	b.do(chromedp.SendKeys(chromedp.CSS("#description"), "Till"), chromedp.Click(chromedp.CSS(`input[value="getMerchant"]`)), chromedp.SendKeys(chromedp.CSS("#expires_at"), "01312030"))
+	b.do(chromedp.Click(chromedp.CSS("main button.primary")), chromedp.Sleep(500*time.Millisecond))
+	if all := s.listed("shop"); len(all) != 0 || !evaluate[bool](b, `document.activeElement.matches("#expires_at:invalid")`) {
+		t.Errorf("half a date made %+v, want the field to be asked for", all)
+	}
+	b.do(chromedp.SetValue(chromedp.CSS("#expires_at"), "2030-01-31T00:00"))
+	b.press("main button.primary")
+	b.shows("31/01/2030 - 12:00:00 AM UTC")
+	s.watch(b.value("#raw"), 0)
+}
+
 // A second click while the server is slow has the browser drop the answer to the
 // first. What the first made goes, and the merchant sees what the second makes.
 func TestPageClickedTwice(t *testing.T) {
