@@ -193,7 +193,7 @@ func parseAllowIP(text string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is no CIDR and no address: write 203.0.113.0/24, 2001:db8::/32 or 203.0.113.7", text)
+		return netip.Prefix{}, fmt.Errorf("%q is no IP address and no CIDR: write 203.0.113.7, or 203.0.113.0/24 for all from 203.0.113.0 to 203.0.113.255", text)
 	}
 	if p.Addr().Is4In6() {
 		if p.Bits() < 96 {

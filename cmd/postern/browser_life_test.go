@@ -67,7 +67,10 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("form", "light", 900, 900)
 	b.audit("form")
 	b.press("main button.primary")
-	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no CIDR`)
+	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no IP address`)
+	if got := evaluate[string](b, `document.activeElement.innerText`); !strings.HasPrefix(got, "Nothing was created yet") {
+		t.Errorf("what is wrong has not got the focus; this has: %q", got)
+	}
 	if got, want := b.value("#allow_ips"), "127.0.0.1\nnowhere"; got != want {
 		t.Errorf("the form that came back holds %q, want %q", got, want)
 	}
@@ -86,6 +89,7 @@ func TestLifeOnThePage(t *testing.T) {
 	token := b.value("#raw")
 	s.watch(token, 0)
 	b.copies(token)
+	b.shownWhole("#raw")
 	b.picture("created", "light", 900, 670)
 	b.audit("created")
 	b.sentAgain(token)
@@ -95,13 +99,16 @@ func TestLifeOnThePage(t *testing.T) {
 	s.form("secret create --merchant shop-a --permission bookOrders --permission getOrderLabel --description", "3PL Melbourne, without prices")
 	b.open("/merchants/shop-a/integrations")
 	redacted := token[:4] + "**************" + token[24:]
-	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never used")
+	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never")
 	b.lacks(token)
 	b.picture("list", "light", 1000, 720)
 	b.picture("phone", "dark", 390, 844)
 	b.audit("list")
 	b.press("tbody .icon")
-	b.shows("Never used", "127.0.0.0/8", "Get Label Information for an Order")
+	if got := evaluate[string](b, `document.title`); !strings.HasPrefix(got, "API Secret Warehouse East & returns · ") {
+		t.Errorf("the title of the review is %q, want the description in it", got)
+	}
+	b.shows("Last used: Never", "127.0.0.0/8", "Get Label Information for an Order")
 	b.lacks(token)
 	b.audit("review")
 
@@ -140,7 +147,7 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("delete", "light", 900, 660)
 	b.audit("delete")
 	b.press("button.danger")
-	b.shows("Applied by 1 of 1 sidecars in")
+	b.shows("Deleted", "Warehouse East & returns, "+redacted+", is deleted for good.", "It has stopped working everywhere: 1 of 1 gateways have confirmed it.")
 	b.audit("deleted")
 	if got := through(t, proxy, token, "GET", "/api/3/orders/PP1/tracking"); got != 401 {
 		t.Errorf("a request with the deleted secret = %d, want 401", got)
@@ -209,6 +216,8 @@ func (b *browser) sentAgain(token string) {
 	b.t.Helper()
 	before := len(b.o.s.listed("shop-a"))
 	b.do(chromedp.Reload())
+	b.shows("This form was sent before", token[:4]+"**************"+token[24:], "If you have not, delete this one and make another.")
+	b.audit("sent before")
 	b.lacks(token)
 	if after := len(b.o.s.listed("shop-a")); after != before {
 		b.t.Errorf("reloading the page of a new secret made another: %d secrets, want %d", after, before)

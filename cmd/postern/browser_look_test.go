@@ -63,3 +63,25 @@ func (b *browser) picture(name, scheme string, width, height int64) {
 	}
 	b.look("light", 1100, 900, 1)
 }
+
+// shownWhole demands that a field shows all of what it holds on a phone, and of
+// the longest secret there can be, also where the field does not grow by itself.
+func (b *browser) shownWhole(selector string) {
+	b.t.Helper()
+	b.look("light", 360, 740, 1)
+	for _, sizing := range []string{"content", "fixed"} {
+		if hidden := evaluate[[]string](b, `(() => { const f = document.querySelector("`+selector+`"), is = f.value; f.style.fieldSizing = "`+sizing+`";
+			const hidden = [is, "W".repeat(44)].filter(text => { f.value = text; return f.scrollWidth > f.clientWidth || f.scrollHeight > f.clientHeight });
+			f.value = is; f.style.fieldSizing = ""; return hidden })()`); len(hidden) > 0 {
+			b.t.Errorf("%s, of %s size, does not show all of %d texts on a phone", selector, sizing, len(hidden))
+		}
+	}
+	b.look("light", 1100, 900, 1)
+}
+
+// tooSmall are what people touch on the page and is less than 44 pixels high or
+// wide. A tick is touched anywhere on its line.
+const tooSmall = `[...document.querySelectorAll("a:not(.skip), button, input:not([type=hidden]), textarea")].filter(e => {
+	const at = (e.closest(".tick") || e).getBoundingClientRect();
+	return !e.disabled && at.height > 0 && (at.height < 44 || at.width < 44);
+}).map(e => e.outerHTML)`

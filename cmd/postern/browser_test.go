@@ -146,6 +146,9 @@ func (b *browser) audit(name string) {
 			for _, v := range evaluate[[]string](b, axeRun) {
 				b.t.Errorf("%s, %s, %d wide: %s", name, scheme, size.width, v)
 			}
+			for _, element := range evaluate[[]string](b, tooSmall) {
+				b.t.Errorf("%s, %d wide: less than 44 pixels to touch: %s", name, size.width, element)
+			}
 			if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 				b.t.Errorf("%s, %s, %d wide: it scrolls sideways", name, scheme, size.width)
 			}

@@ -1,9 +1,10 @@
 package admin
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"time"
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cmd/postern/admin/desk"
@@ -16,31 +17,23 @@ type rotateView struct {
 }
 
 func (s *server) pageAskRotate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
 	form := formView{ID: newForm(), Which: "same", Permissions: permissionsFor(s.desk.Catalog(), secret.Choices())}
 	form.tellOf(view)
-	return s.show(w, r, v, http.StatusOK, "rotate", "Rotate API Secret", rotateView{view, form})
+	return s.show(w, r, v, http.StatusOK, "rotate", "Rotate "+view.Description, rotateView{view, form})
 }
 
 func (s *server) pageRotate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return s.once(w, r, v, func() error {
-		f := readSent(r)
-		m, err := s.rotateForm(r, v, secret, f)
-		if refused, ok := errors.AsType[authz.Faults](err); ok {
-			return formError{s.again(f, refused)}
-		}
-		if err != nil {
-			return err
-		}
-		return s.showMinted(w, r, v, m, &view)
-	}, "rotate", "Rotate API Secret", &view)
+	return s.once(w, r, v, formPage{"rotate", "Rotate " + view.Description, &view}, func(f sent) (desk.Minted, error) {
+		return s.rotateForm(r, v, secret, f)
+	})
 }
 
 // rotateForm rotates as a form says.
@@ -49,6 +42,9 @@ func (s *server) rotateForm(r *http.Request, v *desk.Visit, old *authz.Secret, f
 	rotation := desk.Rotation{ExpiresAt: expires, Latest: f.which == "latest"}
 	switch f.which {
 	case "same", "latest":
+		if shown := permissionsFor(s.desk.Catalog(), old.Choices()); !slices.Equal(ticked(shown), ticked(s.again(f, nil).Permissions)) {
+			faults = append(faults, authz.Fault{Field: "permissions", Text: "you changed the ticks, and chose to keep the permissions: choose “Those that are ticked below”, or tick again what the old secret has"})
+		}
 	case "chosen":
 		faults = append(faults, f.strayFaults(s.desk.Catalog())...)
 		if rotation.Choices = f.choices; len(f.choices) == 0 {
@@ -67,18 +63,36 @@ func (s *server) rotateForm(r *http.Request, v *desk.Visit, old *authz.Secret, f
 }
 
 func (s *server) pageAskDelete(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	_, view, err := s.find(r)
+	_, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return s.show(w, r, v, http.StatusOK, "delete", "Delete API Secret", view)
+	return s.show(w, r, v, http.StatusOK, "delete", "Delete "+view.Description, view)
 }
 
 // deletedView is what the page shows of a deletion.
 type deletedView struct {
 	desk.Deleted
-	Applied string
-	All     bool // sidecars have applied it
+	When      string // it stops working
+	Confirmed bool   // by all gateways
+}
+
+// deletedViewOf tells no more than gateways have confirmed.
+func deletedViewOf(done desk.Deleted) deletedView {
+	a, end := done.Sidecars, time.Time{}
+	for _, late := range a.Late {
+		if late.StoppedBy.After(end) {
+			end = late.StoppedBy
+		}
+	}
+	switch {
+	case a.Known == 0:
+		return deletedView{done, "No gateway runs, so nothing has confirmed it. One that starts from now on refuses it.", false}
+	case len(a.Late) > 0:
+		by := end.Add(time.Second).UTC().Format(toTheSecond) // not before it
+		return deletedView{done, fmt.Sprintf("It stops working everywhere by %s UTC at the latest: %d of %d gateways have confirmed it so far.", by, a.Applied, a.Known), false}
+	}
+	return deletedView{done, fmt.Sprintf("It has stopped working everywhere: %d of %d gateways have confirmed it.", a.Applied, a.Known), true}
 }
 
 func (s *server) pageDelete(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
@@ -89,9 +103,5 @@ func (s *server) pageDelete(w http.ResponseWriter, r *http.Request, v *desk.Visi
 	if err != nil {
 		return err
 	}
-	view := deletedView{Deleted: done, All: len(done.Sidecars.Late) == 0, Applied: "No sidecar runs."}
-	if done.Sidecars.Known > 0 {
-		view.Applied = fmt.Sprintf("Applied by %d of %d sidecars in %d ms.", done.Sidecars.Applied, done.Sidecars.Known, done.Sidecars.Milliseconds)
-	}
-	return s.show(w, r, v, http.StatusOK, "deleted", "API Secret deleted", view)
+	return s.show(w, r, v, http.StatusOK, "deleted", "API Secret deleted", deletedViewOf(done))
 }

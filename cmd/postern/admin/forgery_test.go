@@ -196,8 +196,9 @@ func TestShownOnce(t *testing.T) {
 	session := w.session("a")
 	form := goodForm()
 	first := w.post(session, pageOf("a")+"/new", form)
-	_, after, _ := strings.Cut(first.body, `class="secret" value="`)
-	token, _, _ := strings.Cut(after, `"`)
+	_, after, _ := strings.Cut(first.body, `id="raw"`)
+	_, after, _ = strings.Cut(after, ">")
+	token, _, _ := strings.Cut(after, "<")
 	if len(token) != 28 {
 		t.Fatalf("the page of a new secret has no secret:\n%s", first.body)
 	}

@@ -58,9 +58,9 @@ func (f formView) tellOf(v secretView) {
 			switch {
 			case n.ID != p.ID || v.Legacy:
 			case n.Whole:
-				p.Newer = "Newer than this secret: re-issue to grant."
+				p.Newer = "Newer than this secret: rotate to add it."
 			default:
-				p.Newer = "Has grown by " + strings.Join(n.Endpoints, ", ") + ": re-issue to grant."
+				p.Newer = "Has grown by " + strings.Join(n.Endpoints, ", ") + ": rotate to add that."
 			}
 		}
 	}
@@ -140,7 +140,7 @@ func (s *server) again(f sent, faults authz.Faults) formView {
 			if fault.Field != field {
 				continue
 			}
-			if field == "permissions" && len(f.choices) == 0 && len(f.stray) == 0 {
+			if field == "permissions" && f.which == "" && len(f.choices) == 0 && len(f.stray) == 0 {
 				fault.Text = "tick at least one permission"
 			}
 			v.Faults = append(v.Faults, authz.Fault{Field: field, Text: sentence(fault.Text)})
@@ -162,20 +162,12 @@ func (s *server) pageNew(w http.ResponseWriter, r *http.Request, v *desk.Visit) 
 }
 
 func (s *server) pageCreate(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	return s.once(w, r, v, func() error {
-		f := readSent(r)
+	return s.once(w, r, v, formPage{"new", "New API Secret", nil}, func(f sent) (desk.Minted, error) {
 		expires, faults := f.expiry()
 		faults = append(faults, f.strayFaults(s.desk.Catalog())...)
 		draft := authz.Draft{Merchant: r.PathValue("merchant"), Description: f.description, Permissions: f.choices, AllowIPs: f.addresses(), ExpiresAt: expires}
-		m, err := s.mintForm(r, v, draft, faults)
-		if refused, ok := errors.AsType[authz.Faults](err); ok {
-			return formError{s.again(f, refused)}
-		}
-		if err != nil {
-			return err
-		}
-		return s.showMinted(w, r, v, m, nil)
-	}, "new", "New API Secret", nil)
+		return s.mintForm(r, v, draft, faults)
+	})
 }
 
 // mintForm makes the secret of a form. All that is wrong with it is told at
@@ -183,7 +175,8 @@ func (s *server) pageCreate(w http.ResponseWriter, r *http.Request, v *desk.Visi
 func (s *server) mintForm(r *http.Request, v *desk.Visit, draft authz.Draft, faults authz.Faults) (desk.Minted, error) {
 	if len(faults) > 0 {
 		_, err := draft.Secret(s.desk.Catalog(), time.Now())
-		return desk.Minted{}, withValues(err, faults)
+		others, _ := errors.AsType[authz.Faults](err)
+		return desk.Minted{}, withValues(faults, others)
 	}
 	if wait := s.limits.mints.take(v.Identity.Name); wait > 0 {
 		return desk.Minted{}, tooMany{wait}
@@ -191,38 +184,71 @@ func (s *server) mintForm(r *http.Request, v *desk.Visit, draft authz.Draft, fau
 	return s.desk.Create(r.Context(), v, draft)
 }
 
-// formError is a form that is shown again.
-type formError struct{ form formView }
+// errNotOnce refuses a form that nothing can come of.
+var errNotOnce = badRequest{status: http.StatusConflict, detail: "This form cannot be sent, or not again. Look at the list for what it made, and open the form anew."}
 
-func (formError) Error() string { return "the form is not as it must be" }
+// formPage is the page of a form that makes a secret.
+type formPage struct {
+	name, title string
+	old         *secretView // that the new one stands beside; nil: none
+}
 
-// errSentTwice says that a form made its secret already.
-var errSentTwice = badRequest{status: http.StatusConflict, detail: "This form was sent already. Where it made a secret, its text was shown then, and is not shown again: look at the list. If it was not copied, delete that secret and make another."}
-
-// once does what a form is sent for the first time it is. One that came to
-// nothing may be sent again; one that is to be shown again is, as page name,
-// with beside.
-func (s *server) once(w http.ResponseWriter, r *http.Request, v *desk.Visit, do func() error, name, title string, beside *secretView) error {
+// once mints by a form. One that came to nothing may be sent again; one with
+// faults is shown again. While a form is being sent, sending it again waits: a
+// second click has its browser drop the answer to the first.
+func (s *server) once(w http.ResponseWriter, r *http.Request, v *desk.Visit, page formPage, mint func(sent) (desk.Minted, error)) error {
 	if err := parseForm(r); err != nil {
 		return err
 	}
-	id := r.PostForm.Get("form")
-	if !s.sessions.Once(sessionOf(r), id) {
-		return errSentTwice
-	}
-	err := do()
-	if err != nil {
-		s.sessions.Undo(sessionOf(r), id)
-	}
-	if shown, ok := errors.AsType[formError](err); ok {
-		var page any = shown.form
-		if beside != nil {
-			shown.form.tellOf(*beside)
-			page = rotateView{*beside, shown.form}
+	sending, first := s.sessions.Once(sessionOf(r), r.PostForm.Get("form"))
+	for sending != nil && !first {
+		select {
+		case <-sending.Over:
+		case <-r.Context().Done():
+			return errNotOnce
 		}
-		return s.show(w, r, v, http.StatusUnprocessableEntity, name, title, page)
+		if sending.Secret != "" {
+			return s.showTwice(w, r, v, sending.Secret)
+		}
+		sending, first = s.sessions.Once(sessionOf(r), r.PostForm.Get("form"))
 	}
-	return err
+	if sending == nil {
+		return errNotOnce
+	}
+	made := ""
+	defer func() { s.sessions.Finish(sending, made) }()
+	f := readSent(r)
+	m, err := mint(f)
+	if refused, ok := errors.AsType[authz.Faults](err); ok {
+		return s.showAgain(w, r, v, page, s.again(f, refused))
+	}
+	if err != nil {
+		return err
+	}
+	made = m.Secret.ID
+	return s.showMinted(w, r, v, m, page.old)
+}
+
+// showAgain shows a form with its faults.
+func (s *server) showAgain(w http.ResponseWriter, r *http.Request, v *desk.Visit, page formPage, form formView) error {
+	if page.old == nil {
+		return s.show(w, r, v, http.StatusUnprocessableEntity, page.name, page.title, form)
+	}
+	form.tellOf(*page.old)
+	return s.show(w, r, v, http.StatusUnprocessableEntity, page.name, page.title, rotateView{*page.old, form})
+}
+
+// showTwice names the secret that a form made when it was sent before. Its text
+// is not kept, so it cannot be shown again.
+func (s *server) showTwice(w http.ResponseWriter, r *http.Request, v *desk.Visit, id string) error {
+	_, view, err := s.find(r, id)
+	if errors.Is(err, desk.ErrNotFound) {
+		return errNotOnce
+	}
+	if err != nil {
+		return err
+	}
+	return s.show(w, r, v, http.StatusConflict, "twice", "This form was sent before", view)
 }
 
 // withScript lets a page run the one script there is.

@@ -115,6 +115,49 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// Whoever signs in again comes back to where the session ended, and nowhere else.
+func TestSignInLeadsBack(t *testing.T) {
+	w := newWorld(t)
+	ended := &http.Cookie{Name: sessionCookie, Value: "ended"}
+	to := func(a answer) string { return a.header.Get("Location") }
+	page := pageOf("a") + "/" + w.ids["a"]
+	for _, tt := range []struct{ method, path, want string }{
+		{"GET", page, "/sign-in?" + url.Values{"why": {"ended"}, "to": {page}}.Encode()},
+		{"POST", page + "/delete", "/sign-in?" + url.Values{"why": {"undone"}, "to": {page + "/delete"}}.Encode()},
+		{"GET", "/", "/sign-in?why=ended"},
+		{"POST", "/sign-out", "/sign-in"},
+	} {
+		if got := to(w.do(w.page(ended, tt.method, tt.path, url.Values{}))); got != tt.want {
+			t.Errorf("%s %s with a session that ended leads to %q, want %q", tt.method, tt.path, got, tt.want)
+		}
+	}
+	leads := func(back string) string {
+		a := w.post(nil, "/sign-in", url.Values{"token": {w.tokens["a"]}, "to": {back}})
+		session := (&http.Response{Header: a.header}).Cookies()[0]
+		if home := to(a); !strings.HasPrefix(home, "/?") || strings.Contains(home, "evil") {
+			t.Errorf("a sign-in with %q leads to %q, want the start", back, home)
+		}
+		direct := to(w.get(session, "/?"+url.Values{"to": {back}}.Encode()))
+		if after := to(w.get(session, to(a))); after != direct {
+			t.Errorf("after a sign-in with %q the start leads to %q, and else to %q", back, after, direct)
+		}
+		return direct
+	}
+	for _, back := range []string{page, page + "/rotate", page + "/delete", pageOf("a") + "/new", pageOf("a")} {
+		if got := leads(back); got != back {
+			t.Errorf("a sign-in with %q leads to %q, want it to lead back", back, got)
+		}
+	}
+	for _, hostile := range []string{
+		"//evil.example/integrations", "https://evil.example", "/\\evil.example", "/merchants/../integrations", "/merchants/a\\evil/integrations", pageOf("a") + "\n", pageOf("a") + "?x",
+		"javascript:alert(1)//merchants/a/integrations", "/merchants//evil.example/integrations", "/sign-out", pageOf("a") + "/../../evil", pageOf("b"), pageOf("b") + "/new", "",
+	} {
+		if got := leads(hostile); got != pageOf("a") {
+			t.Errorf("a sign-in with %q leads to %q, want the merchant's list", hostile, got)
+		}
+	}
+}
+
 // Of many at once that would make a second legacy secret, or rotate one twice,
 // one succeeds (ASVS 15.4.2).
 func TestRaces(t *testing.T) {

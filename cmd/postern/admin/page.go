@@ -64,11 +64,7 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *desk.Visit, sta
 // somebody has not signed in, or no longer.
 func (s *server) failPage(w http.ResponseWriter, r *http.Request, v *desk.Visit, p problem) {
 	if p.Status == http.StatusUnauthorized {
-		to := "/sign-in"
-		if r.URL.Query().Has("signed-in") {
-			to += "?cookie"
-		}
-		http.Redirect(w, r, to, http.StatusSeeOther)
+		http.Redirect(w, r, signInFor(r), http.StatusSeeOther)
 		return
 	}
 	if err := s.show(w, r, v, p.Status, "error", p.Title, p); err != nil {
@@ -90,9 +86,13 @@ func (s *server) serveAsset(w http.ResponseWriter, r *http.Request, _ *desk.Visi
 	return nil
 }
 
-// pageHome goes to the page of the one merchant that somebody sees, or asks
-// for which.
+// pageHome goes where somebody was who has signed in again, or to the page of
+// the one merchant that they see, or asks for which.
 func (s *server) pageHome(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
+	if to, merchant := onward(r.URL.Query().Get("to")); merchant != "" && v.Identity.Role.Sees(merchant) {
+		http.Redirect(w, r, to, http.StatusSeeOther)
+		return nil
+	}
 	if only := v.Identity.Role.Only(); only != "" {
 		http.Redirect(w, r, pageOf(only), http.StatusSeeOther)
 		return nil
@@ -146,7 +146,7 @@ func (s *server) pageList(w http.ResponseWriter, r *http.Request, v *desk.Visit)
 
 // pageReview shows one secret.
 func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	secret, view, err := s.find(r)
+	secret, view, err := s.find(r, r.PathValue("id"))
 	if err != nil {
 		return err
 	}
@@ -156,12 +156,12 @@ func (s *server) pageReview(w http.ResponseWriter, r *http.Request, v *desk.Visi
 		Uses    []permissionView // of a legacy secret
 		Changes bool
 	}{view, s.formOf(secret, view), s.usesOf(view), v.Identity.Role.Changes(view.Merchant)}
-	return s.show(w, r, v, http.StatusOK, "review", "API Secret", page)
+	return s.show(w, r, v, http.StatusOK, "review", "API Secret "+view.Description, page)
 }
 
-// find finds the secret that a page is about.
-func (s *server) find(r *http.Request) (*authz.Secret, secretView, error) {
-	secret, err := s.desk.Find(r.Context(), r.PathValue("merchant"), r.PathValue("id"))
+// find finds a secret of the page's merchant.
+func (s *server) find(r *http.Request, id string) (*authz.Secret, secretView, error) {
+	secret, err := s.desk.Find(r.Context(), r.PathValue("merchant"), id)
 	if err != nil {
 		return nil, secretView{}, err
 	}

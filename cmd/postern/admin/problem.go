@@ -44,12 +44,13 @@ var explained = []struct {
 	{errForbidden, 403, "Your role may look, and not change."},
 	{errNobody, 401, "Give a token as Authorization: Bearer."},
 	{access.ErrUnknown, 401, "The token is not known, or has expired."},
-	{access.ErrUnavailable, 503, "Tokens cannot be checked now. The server's log says why."},
+	{access.ErrUnavailable, 503, "Tokens cannot be checked just now, so nothing was done. Try again in a minute."},
 	{desk.ErrHalfDeleted, 503, "The secret is deleted, but not everywhere for sure. Delete it again."},
-	{desk.ErrUnfinished, 503, "What came of it could not be recorded. A secret that was made is deleted again; a deletion stands. The server's log says why."},
-	{desk.ErrUnrecorded, 503, "The audit log cannot be written, so nothing is changed. The server's log says why."},
+	{desk.ErrUnfinished, 503, "What came of it could not be noted down. A secret that was made is deleted again; a deletion stands. Try again in a minute."},
+	{desk.ErrGone, 408, "The connection ended before the answer, so the secret that was made is deleted again. Make another."},
+	{desk.ErrUnrecorded, 503, "Changes cannot be noted down just now, so nothing was changed. Try again in a minute."},
 	{store.ErrClosed, 409, "The merchant was deleted, and its id cannot be used again."},
-	{authz.StoreUnavailable, 503, "The store is out of reach. Look whether it was done before you try again."},
+	{authz.StoreUnavailable, 503, "Postern cannot reach its data just now. Look whether it was done before you try again."},
 	{errHost, 421, "This server does not answer for that host. Its --host flag names those that it does."},
 	{errCrossOrigin, 403, "The request comes from another site."},
 	{errRequestLine, 400, "The request line names a host. Name a path."},
@@ -57,7 +58,7 @@ var explained = []struct {
 
 // problemOf is what may be said of an error.
 func problemOf(err error) problem {
-	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "Something went wrong here. The server's log says what, by the request's id."}
+	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "Something went wrong here. Look whether it was done before you try again."}
 	for _, e := range explained {
 		if errors.Is(err, e.is) {
 			p.Status, p.Detail = e.status, e.detail
@@ -71,10 +72,10 @@ func problemOf(err error) problem {
 		p.Status, p.Detail, p.Errors = http.StatusUnprocessableEntity, "Nothing was stored: some fields need another value.", faults
 	}
 	if conflict, ok := errors.AsType[store.Conflict](err); ok && p.Status == http.StatusInternalServerError {
-		p.Status, p.Detail = http.StatusConflict, conflict.Error()
+		p.Status, p.Detail = http.StatusConflict, sentence(conflict.Error())
 	}
 	if many, ok := errors.AsType[tooMany](err); ok {
-		p.Status, p.Detail = http.StatusTooManyRequests, many.Error()
+		p.Status, p.Detail = http.StatusTooManyRequests, sentence(many.Error())
 	}
 	p.Title = http.StatusText(p.Status)
 	return p

@@ -3,6 +3,8 @@ package admin
 import (
 	"errors"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,14 +32,52 @@ func sessionOf(r *http.Request) string {
 	return c.Value
 }
 
+// whySignIn is what the sign-in page says to somebody who was sent there.
+var whySignIn = map[string]string{
+	"cookie": "Your browser did not keep the session. Open this page by https, or by http on localhost.",
+	"ended":  "Your session has ended. Sign in again to go on where you were.",
+	"undone": "Your session had ended, so nothing was made, changed or deleted. Sign in again, and then do it once more.",
+}
+
+// pages are those that a sign-in may lead on to.
+var pages = regexp.MustCompile(`^/merchants/([^/]+)/integrations(/new|/[0-9a-f]{32}(/rotate|/delete)?)?$`)
+
+// onward is a path that a sign-in leads on to, and whose it is; "" of any other
+// text. It may be anybody's: it is a page of this server or nothing.
+func onward(to string) (path, merchant string) {
+	found := pages.FindStringSubmatch(to)
+	if found == nil || recordable(found[1]) == "" {
+		return "", ""
+	}
+	return to, found[1]
+}
+
+// signInFor is where somebody is sent who asks for something without a session.
+func signInFor(r *http.Request) string {
+	query := url.Values{}
+	switch asked := r.URL.Query(); {
+	case sessionOf(r) == "" && asked.Has("signed-in"):
+		query.Set("why", "cookie")
+	case sessionOf(r) == "" || r.URL.Path == "/sign-out":
+	case r.Method == http.MethodPost:
+		query.Set("why", "undone")
+	default:
+		query.Set("why", "ended")
+	}
+	for _, to := range []string{r.URL.Path, r.URL.Query().Get("to")} {
+		if to, _ = onward(to); to != "" {
+			query.Set("to", to)
+		}
+	}
+	return strings.TrimSuffix("/sign-in?"+query.Encode(), "?")
+}
+
 // signInView is what the sign-in page shows.
-type signInView struct{ Error string }
+type signInView struct{ Error, Why, To string }
 
 func (s *server) pageSignIn(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	var view signInView
-	if r.URL.Query().Has("cookie") {
-		view.Error = "Your browser did not keep the session. Open this page by https, or by http on localhost."
-	}
+	view := signInView{Why: whySignIn[r.URL.Query().Get("why")]}
+	view.To, _ = onward(r.URL.Query().Get("to"))
 	return s.show(w, r, v, http.StatusOK, "sign-in", "Sign in", view)
 }
 
@@ -48,11 +88,12 @@ func (s *server) pageBeginSession(w http.ResponseWriter, r *http.Request, v *des
 	if err := parseForm(r); err != nil {
 		return err
 	}
+	to, _ := onward(r.PostForm.Get("to"))
 	identity, err := s.guard.Identify(r.Context(), strings.TrimSpace(r.PostForm.Get("token")), time.Now())
 	if errors.Is(err, access.ErrUnknown) {
 		s.limits.signIns.take(v.From)
 		s.desk.Record(v, audit.Entry{Action: "session.begin", Result: audit.Refused, Status: http.StatusUnauthorized})
-		return s.show(w, r, v, http.StatusUnauthorized, "sign-in", "Sign in", signInView{"That token is not known, or has expired."})
+		return s.show(w, r, v, http.StatusUnauthorized, "sign-in", "Sign in", signInView{Error: "That token is not known, or has expired.", To: to})
 	}
 	if err != nil {
 		return err
@@ -63,7 +104,7 @@ func (s *server) pageBeginSession(w http.ResponseWriter, r *http.Request, v *des
 	}
 	s.sessions.End(sessionOf(r))
 	http.SetCookie(w, cookie(s.sessions.Begin(identity), 0))
-	http.Redirect(w, r, "/?signed-in", http.StatusSeeOther)
+	http.Redirect(w, r, "/?"+url.Values{"signed-in": {""}, "to": {to}}.Encode(), http.StatusSeeOther)
 	return nil
 }
 

@@ -14,10 +14,11 @@ import (
 	"github.com/postern/postern/cmd/postern/admin/desk"
 )
 
-// How the page spells moments, all in UTC.
+// How the page spells moments, all in UTC. The first is said to be where it
+// stands.
 const (
 	toTheSecond = "02/01/2006 - 03:04:05 PM"
-	toTheMinute = "02/01/2006 - 03:04 PM"
+	toTheMinute = "02/01/2006 - 03:04 PM UTC"
 )
 
 // secretView is a secret as pages show it.
@@ -80,7 +81,7 @@ func newerViews(all []desk.Newer) (views []newerView) {
 func viewOf(f authz.Form, now time.Time) secretView {
 	v := secretView{Form: f, Created: f.CreatedAt.UTC().Format(toTheSecond), Expires: "Never"}
 	if f.ExpiresAt != nil {
-		v.Expires, v.Expired = f.ExpiresAt.UTC().Format(toTheSecond), !now.Before(*f.ExpiresAt)
+		v.Expires, v.Expired = f.ExpiresAt.UTC().Format(toTheSecond)+" UTC", !now.Before(*f.ExpiresAt)
 	}
 	v.LastUsed, v.Idle = describeUse(f.CreatedAt, f.LastUsedAt.Time, now)
 	v.Requests = f.Usage.Requests
@@ -94,9 +95,9 @@ func describeUse(created, last, now time.Time) (text string, long bool) {
 	days, long := int(idle.Hours()/24), idle >= authz.UnusedAfter
 	switch {
 	case never && long:
-		return fmt.Sprintf("Never used, in %d days", days), true
+		return fmt.Sprintf("Never in %d days", days), true
 	case never:
-		return "Never used", false
+		return "Never", false
 	case last.IsZero():
 		return fmt.Sprintf("Not in the last %d days", days), true
 	case long:
@@ -109,13 +110,13 @@ func describeUse(created, last, now time.Time) (text string, long bool) {
 func describeSafety(u authz.UsageForm) string {
 	switch {
 	case u.Sidecars == 0:
-		return "It cannot be told whether it is still in use: no sidecar has reported."
+		return "It cannot be told whether it is still in use: no gateway has reported."
 	case len(u.Missing) > 0:
-		return fmt.Sprintf("It cannot be told whether it is still in use: the reports of %d of %d sidecars are not in (%s).", len(u.Missing), u.Sidecars, strings.Join(u.Missing, ", "))
+		return fmt.Sprintf("It cannot be told whether it is still in use: the reports of %d of %d gateways are not in (%s).", len(u.Missing), u.Sidecars, strings.Join(u.Missing, ", "))
 	case !u.Safe:
 		return fmt.Sprintf("It is safe to delete from %s on, if it is not used until then.", u.SafeFrom.UTC().Format(toTheMinute))
 	}
-	return fmt.Sprintf("It is safe to delete: all %d sidecars say that it was not used for %d hours.", u.Sidecars, int(authz.Quiet.Hours()))
+	return fmt.Sprintf("It is safe to delete: all %d gateways say that it was not used for %d hours.", u.Sidecars, int(authz.Quiet.Hours()))
 }
 
 // permissionView is a checkbox and what is nested under it.
@@ -161,6 +162,21 @@ func permissionsFor(c *authz.Catalog, choices []authz.Choice) (views []permissio
 	return views
 }
 
+// ticked are the values of the ticks that are set.
+func ticked(views []permissionView) (values []string) {
+	for _, p := range views {
+		if p.Ticked {
+			values = append(values, p.ID)
+		}
+		for _, f := range p.Fields {
+			if f.Ticked {
+				values = append(values, f.Value)
+			}
+		}
+	}
+	return values
+}
+
 // usesOf are the permissions that a legacy secret was used for: those that one
 // in its place would need.
 func (s *server) usesOf(v secretView) (views []permissionView) {
@@ -172,7 +188,7 @@ func (s *server) usesOf(v secretView) (views []permissionView) {
 		if p := s.desk.Catalog().Permission(id); p != nil {
 			use.Label = p.Label
 		} else if id == authz.AnyPath {
-			use.Label = "Paths that are not in the catalog"
+			use.Label = "Paths that are not in the list of permissions"
 		}
 		use.LastUsed, use.Idle = describeUse(v.CreatedAt, v.Usage.Permissions[id], time.Now())
 		views = append(views, use)

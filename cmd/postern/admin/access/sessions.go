@@ -34,7 +34,7 @@ type Sessions struct {
 type session struct {
 	id          Identity
 	begun, used time.Time
-	forms       map[string]bool // ids of forms that were sent
+	forms       map[string]*Sending // by the id of a form that was sent
 }
 
 // NewSessions has no session yet.
@@ -52,7 +52,7 @@ func (s *Sessions) Begin(id Identity) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.sweep(now)
-	s.all[sha256.Sum256([]byte(name))] = &session{id: id, begun: now, used: now, forms: map[string]bool{}}
+	s.all[sha256.Sum256([]byte(name))] = &session{id: id, begun: now, used: now, forms: map[string]*Sending{}}
 	return name
 }
 
@@ -99,23 +99,37 @@ func (s *Sessions) End(name string) {
 	delete(s.all, sha256.Sum256([]byte(name)))
 }
 
-// Once reports whether a form is sent for the first time in a session.
-func (s *Sessions) Once(name, form string) bool {
+// Sending is a form that is sent.
+type Sending struct {
+	Over   chan struct{} // closed when it is known what came of it
+	Secret string        // the id of the secret that it made; to read after Over
+
+	session *session
+	form    string
+}
+
+// Once begins the sending of a form, or tells of the one that was first. It is
+// nil where the form cannot be sent.
+func (s *Sessions) Once(name, form string) (sending *Sending, first bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	session := s.all[sha256.Sum256([]byte(name))]
-	if session == nil || form == "" || len(form) > 64 || session.forms[form] || len(session.forms) >= maxForms {
-		return false
+	if session == nil || form == "" || len(form) > 64 {
+		return nil, false
 	}
-	session.forms[form] = true
-	return true
+	if sending = session.forms[form]; sending == nil && len(session.forms) < maxForms {
+		sending, first = &Sending{Over: make(chan struct{}), session: session, form: form}, true
+		session.forms[form] = sending
+	}
+	return sending, first
 }
 
-// Undo lets a form be sent again: nothing came of it.
-func (s *Sessions) Undo(name, form string) {
+// Finish says what came of a sending. A form that made nothing can be sent again.
+func (s *Sessions) Finish(sending *Sending, secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if session := s.all[sha256.Sum256([]byte(name))]; session != nil {
-		delete(session.forms, form)
+	if sending.Secret = secret; secret == "" {
+		delete(sending.session.forms, sending.form)
 	}
+	close(sending.Over)
 }

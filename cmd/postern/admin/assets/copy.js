@@ -8,6 +8,6 @@ button.addEventListener("click", async () => {
     said.textContent = "Copied.";
   } catch {
     field.focus();
-    said.textContent = "Your browser does not let this page copy. The secret is selected: copy it with the keyboard.";
+    said.textContent = "Your browser does not let this page copy. The secret is selected: hold it and choose Copy, or press Ctrl+C (⌘C).";
   }
 });

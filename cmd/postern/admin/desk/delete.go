@@ -19,6 +19,8 @@ type Deleted struct {
 	Merchant  string        `json:"merchant"`
 	DeletedAt time.Time     `json:"deleted_at"`
 	Sidecars  store.Applied `json:"sidecars"`
+
+	Secret authz.Form `json:"-"` // for the page; zero of a record that cannot be read
 }
 
 // ErrHalfDeleted says that a secret is deleted, and that this must be done
@@ -28,11 +30,15 @@ var ErrHalfDeleted = errors.New("the secret is deleted, but not everywhere for s
 // Delete deletes a secret of a merchant for good. Deleting again finishes what
 // was left.
 func (d *Desk) Delete(ctx context.Context, v *Visit, merchant, id string) (Deleted, error) {
-	if err := d.deletable(ctx, v, merchant, id); err != nil {
+	secret, err := d.deletable(ctx, v, merchant, id)
+	if err != nil {
 		return Deleted{}, err
 	}
 	done := Deleted{ID: id, Merchant: merchant}
-	err := d.change(ctx, v, audit.Entry{Action: "secret.delete", Merchant: merchant, Secret: id}, func(ctx context.Context, e *audit.Entry) error {
+	if secret != nil {
+		done.Secret = secret.Form()
+	}
+	err = d.change(ctx, v, audit.Entry{Action: "secret.delete", Merchant: merchant, Secret: id}, func(ctx context.Context, e *audit.Entry) error {
 		begun := time.Now()
 		deletion, err := d.Store.Delete(ctx, id, store.AllReplicas)
 		if errors.Is(err, store.ErrUnfollowed) {
@@ -53,19 +59,19 @@ func (d *Desk) Delete(ctx context.Context, v *Visit, merchant, id string) (Delet
 
 // deletable refuses what is not the merchant's. A record that cannot be read
 // does not say whose it is: an operator may delete it where it is listed.
-func (d *Desk) deletable(ctx context.Context, v *Visit, merchant, id string) error {
-	_, err := d.find(ctx, merchant, id)
+func (d *Desk) deletable(ctx context.Context, v *Visit, merchant, id string) (*authz.Secret, error) {
+	secret, err := d.find(ctx, merchant, id)
 	if authz.ReasonOf(err) != authz.RecordInvalid {
-		return err
+		return secret, err
 	}
 	_, broken, err := d.Store.List(ctx, merchant)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, listed := broken[id]; !listed || v.Identity.Role != access.Operator {
-		return ErrNotFound
+		return nil, ErrNotFound
 	}
-	return nil
+	return nil, nil
 }
 
 // Newer is what came to the catalog after a secret was issued, and that it

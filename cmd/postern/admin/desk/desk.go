@@ -23,6 +23,7 @@ import (
 var (
 	ErrNotFound   = errors.New("there is no such secret")
 	ErrUnrecorded = errors.New("the audit log cannot be written")
+	ErrGone       = errors.New("whoever asked went away before the answer, so the new secret is deleted again")
 	ErrUnfinished = errors.New("what came of it cannot be recorded")
 )
 

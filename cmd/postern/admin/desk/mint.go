@@ -117,13 +117,16 @@ func (d *Desk) Rotate(ctx context.Context, v *Visit, old *authz.Secret, r Rotati
 }
 
 // mint makes a secret by create. One whose making could not be recorded to the
-// end is deleted: nobody has seen its text.
+// end, or whose maker has gone, is deleted: nobody has seen its text.
 func (d *Desk) mint(ctx context.Context, v *Visit, e audit.Entry, create func(context.Context) (authz.Token, *authz.Secret, error)) (m Minted, err error) {
-	err = d.change(ctx, v, e, func(ctx context.Context, e *audit.Entry) (err error) {
-		if m.Token, m.Secret, err = create(ctx); err == nil {
-			e.Secret = m.Secret.ID
+	err = d.change(ctx, v, e, func(within context.Context, e *audit.Entry) (err error) {
+		if m.Token, m.Secret, err = create(within); err != nil {
+			return err
 		}
-		return err
+		if e.Secret = m.Secret.ID; ctx.Err() != nil {
+			return ErrGone
+		}
+		return nil
 	})
 	if err != nil {
 		if m.Secret != nil {
