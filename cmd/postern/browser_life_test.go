@@ -63,8 +63,8 @@ func TestLifeOnThePage(t *testing.T) {
 
 	// Refused, with all that was typed.
 	b.press(".head a")
-	b.do(chromedp.SendKeys(chromedp.CSS("#allow_ips"), "127.0.0.1\nnowhere"))
 	b.picture("form", "light", 900, 900)
+	b.do(chromedp.SendKeys(chromedp.CSS("#allow_ips"), "127.0.0.1\nnowhere"))
 	b.audit("form")
 	b.press("main button.primary")
 	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no IP address`)
