@@ -65,7 +65,7 @@ func accepted(out []byte) error {
 	}
 	return walk(tree, func(m map[string]any) error {
 		if m["status"] == "False" && m["reason"] != nil {
-			return fmt.Errorf("refused by Envoy Gateway: %v: %v", m["reason"], m["message"])
+			return fmt.Errorf("Envoy Gateway says %v: %v", m["reason"], m["message"])
 		}
 		return nil
 	})
