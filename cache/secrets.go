@@ -70,7 +70,8 @@ func (c *Secrets) Keyring() *authz.Keyring { return c.store.Keyring() }
 // Find finds the secret of a token, or its tombstone. client is the address
 // that a flood of unknown tokens is held against; it may be invalid. The error
 // holds an [authz.Reason]; it is authz.Unknown only where the store is trusted
-// to know every secret.
+// to know every secret. Where it waits for another's read it ends with ctx; its
+// own read it takes to the end, some timeouts long at most.
 func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (*authz.Secret, error) {
 	if t.Digest == (authz.Digest{}) {
 		return nil, authz.Internal
