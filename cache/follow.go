@@ -54,8 +54,8 @@ func (c *Secrets) Follow(ctx context.Context) {
 	c.Leave(ctx)
 }
 
-// Leave takes this sidecar off the fleet's list, also after ctx has ended. It is
-// for one that Follow was not called on, which does it by itself.
+// Leave takes this sidecar off the fleet's list, also after ctx has ended. Call
+// it where Follow will not be called: Follow leaves by itself.
 func (c *Secrets) Leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 	defer cancel()

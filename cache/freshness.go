@@ -99,22 +99,25 @@ func (f *freshness) void(m mark, k key) bool {
 }
 
 // confirmed reports whether the log has proved lately that nothing is unseen.
-func (f *freshness) confirmed(now time.Time) bool {
-	p := f.proof()
+func (f *freshness) confirmed(now time.Time) bool { return f.recent(f.proof(), now) }
+
+// recent reports whether a proof still holds.
+func (f *freshness) recent(p proof, now time.Time) bool {
 	return !p.at.IsZero() && age(p.at, now) < f.lagLimit
 }
 
 // covers reports whether an entry may be used without asking the store.
 func (f *freshness) covers(e entry, now time.Time) bool {
 	p := f.proof()
-	return e.generation == p.generation && !p.at.IsZero() && age(p.at, now) < f.lagLimit && age(e.read, now) < e.reread()
+	return e.generation == p.generation && f.recent(p, now) && age(e.read, now) < e.reread()
 }
 
 // lastTrue is the last moment at which an entry was known to be true. The log
 // says so for as long only as the entry need not be read again in any case.
 func (f *freshness) lastTrue(e entry) time.Time {
-	at := f.proof().at
-	if p := f.proof(); e.generation != p.generation {
+	p := f.proof()
+	at := p.at
+	if e.generation != p.generation {
 		f.mu.Lock()
 		at = f.ended[e.generation]
 		f.mu.Unlock()

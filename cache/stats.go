@@ -27,9 +27,14 @@ func (c *Secrets) Len() int { return c.kept.len() }
 // long ago.
 func (s *Stats) stale(old time.Duration) {
 	s.Stale.Add(1)
+	raise(&s.Oldest, int64(old))
+}
+
+// raise sets n to at least to.
+func raise(n *atomic.Int64, to int64) {
 	for {
-		oldest := s.Oldest.Load()
-		if int64(old) <= oldest || s.Oldest.CompareAndSwap(oldest, int64(old)) {
+		was := n.Load()
+		if to <= was || n.CompareAndSwap(was, to) {
 			return
 		}
 	}

@@ -156,12 +156,7 @@ func (s *usageShard) insert(p pair, at int64) *Pair {
 
 func (u *Pair) add(at int64) {
 	u.count.Add(1)
-	for {
-		last := u.last.Load()
-		if at <= last || u.last.CompareAndSwap(last, at) {
-			return
-		}
-	}
+	raise(&u.last, at)
 }
 
 // take takes what was used. It forgets pairs that were not used since they were
