@@ -52,7 +52,7 @@ func (l *DecisionLog) add(v authz.Verdict, at time.Time, took time.Duration) {
 	if v.Reason.Decision() == authz.Allow {
 		kind = &l.allowed
 	}
-	if !kind.limit.AllowN(at, 1) {
+	if !kind.limit.AllowN(at.Add(took), 1) { // the end: beginnings come out of order, and a limiter that is set back gives the time between twice
 		kind.leftOut.Add(1)
 		return
 	}
