@@ -29,10 +29,10 @@ const (
 	attributesExtensions = 10 // a map
 	requestHTTP          = 2  // of AttributeContext.Request
 
-	httpMethod    = 2  // of AttributeContext.HttpRequest
-	httpHeaders   = 3  // a map
-	httpPath      = 4  //
-	httpHost      = 5  //
+	httpMethod    = 2 // of AttributeContext.HttpRequest
+	httpHeaders   = 3 // a map
+	httpPath      = 4
+	httpHost      = 5
 	httpHeaderMap = 13 // where encode_raw_headers is on
 
 	headerMapHeaders = 1 // of HeaderMap
@@ -44,10 +44,11 @@ const (
 
 var errCheck = errors.New("the message is no envoy.service.auth.v3.CheckRequest")
 
-// decodeCheck reads a CheckRequest: what the decision needs, and skips the
-// rest. Of a text that stands twice the last one counts, as in protobuf. Where a
-// message does, or a header in the map, protobuf has more to say, and decodes
-// it all. The check refers to data, which must not change any more.
+// decodeCheck reads what the decision needs of a CheckRequest, and skips the
+// rest. Of a text that stands twice the last one counts, as in protobuf. A
+// message or an Authorization field in the map that stands twice is left to
+// protobuf, which merges the one and drops all but the last of the other. The
+// check refers to data, which must not change any more.
 func decodeCheck(data []byte) (check, error) {
 	d := decoder{}
 	d.attributes(d.only(data, checkAttributes))
