@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -33,17 +34,10 @@ type Filter struct {
 
 // NewFilter is a filter that works with o.
 func NewFilter(o FilterOptions) *Filter {
-	o.MaxBody = orDefault(o.MaxBody, 8<<20)
-	o.Memory = orDefault(o.Memory, 128<<20)
-	o.Lifetime = orDefault(o.Lifetime, 30*time.Second)
+	o.MaxBody = cmp.Or(o.MaxBody, 8<<20)
+	o.Memory = cmp.Or(o.Memory, 128<<20)
+	o.Lifetime = cmp.Or(o.Lifetime, 30*time.Second)
 	return &Filter{o: o, memory: budget{limit: o.Memory}, logged: rate.Sometimes{First: 10, Interval: time.Second}}
-}
-
-func orDefault[T int64 | time.Duration](n, otherwise T) T {
-	if n == 0 {
-		return otherwise
-	}
-	return n
 }
 
 // InFlight is how many bytes of answers are held at this moment.
