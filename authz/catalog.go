@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -160,7 +161,7 @@ func (b *builder) add(op Operation) {
 	}
 	e := &Endpoint{
 		Method: op.Method, Path: op.Path, Operation: op.ID, Retired: op.Retired, Fields: groups, Media: op.Media,
-		Permission: orElse(op.Permission, op.ID), Chars: op.Chars,
+		Permission: cmp.Or(op.Permission, op.ID), Chars: op.Chars,
 		key: op.Method + " " + r.key, signature: op.Method + " " + r.signature(),
 	}
 	e.alone = []*Endpoint{e}
@@ -173,7 +174,7 @@ func (b *builder) checkID(op Operation) bool {
 	case op.ID == "":
 		b.problem(op.Line, fmt.Sprintf("%s %s has no operationId", op.Method, op.Path), "give it one: it names the permission")
 	case !isName(op.ID) || op.Permission != "" && !isName(op.Permission):
-		b.problem(op.Line, fmt.Sprintf("%s %s: %q is no permission id", op.Method, op.Path, orElse(op.Permission, op.ID)),
+		b.problem(op.Line, fmt.Sprintf("%s %s: %q is no permission id", op.Method, op.Path, cmp.Or(op.Permission, op.ID)),
 			"use 1 to 128 of A-Z a-z 0-9 . _ ~ - / : and no other byte")
 	case known:
 		b.problem(op.Line, fmt.Sprintf("operationId %q is already used on line %d", op.ID, line), "give each operation its own")
@@ -187,7 +188,7 @@ func (b *builder) checkID(op Operation) bool {
 // isName reports whether s may stand in a scope (RFC 6749 section 3.3), on a
 // command line before a `+`, and in metadata.
 func isName(s string) bool {
-	return len(s) >= 1 && len(s) <= maxValue && newCharset(unreserved+"/:").holds(s)
+	return len(s) >= 1 && len(s) <= maxValue && nameChars.holds(s)
 }
 
 // checkFields puts the JSONPaths of an operation's field groups into one
@@ -202,7 +203,7 @@ func (b *builder) checkFields(op Operation) ([]FieldGroup, bool) {
 		if len(g.Paths) == 0 {
 			b.problem(op.Line, fmt.Sprintf("%s: field group %q has no paths", op.ID, g.ID), "list what it holds: paths: [$.response.price]")
 		}
-		clean := FieldGroup{ID: g.ID, Label: orElse(plainText(g.Label), g.ID)}
+		clean := FieldGroup{ID: g.ID, Label: cmp.Or(plainText(g.Label), g.ID)}
 		for _, text := range g.Paths {
 			canonical, err := fields.Parse(text)
 			if err != nil {
@@ -255,13 +256,13 @@ func (b *builder) permit(e *Endpoint, label string) {
 	if !ok {
 		i = len(b.catalog.Permissions)
 		b.permissions[e.Permission] = i
-		b.catalog.Permissions = append(b.catalog.Permissions, Permission{ID: e.Permission, Label: orElse(label, e.Operation), Retired: true})
+		b.catalog.Permissions = append(b.catalog.Permissions, Permission{ID: e.Permission, Label: cmp.Or(label, e.Operation), Retired: true})
 	}
 	p := &b.catalog.Permissions[i]
 	p.Endpoints = append(p.Endpoints, e)
 	p.Retired = p.Retired && e.Retired
 	if e.Operation == e.Permission {
-		p.Label = orElse(label, e.Operation)
+		p.Label = cmp.Or(label, e.Operation)
 	}
 	for _, g := range e.Fields {
 		j := slices.IndexFunc(p.Fields, func(o FieldGroup) bool { return o.ID == g.ID })
@@ -289,11 +290,4 @@ func (b *builder) finish() *Catalog {
 // plainText is a label on one line, without what could hide or reorder it.
 func plainText(label string) string {
 	return strings.Join(strings.FieldsFunc(label, func(r rune) bool { return unicode.IsSpace(r) || misleads(r) }), " ")
-}
-
-func orElse(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -121,11 +122,11 @@ func (c *Catalog) known() string {
 }
 
 func (p *Permission) checkFields(groups []string) error {
+	known := make([]string, len(p.Fields))
+	for i, g := range p.Fields {
+		known[i] = g.ID
+	}
 	for i, id := range groups {
-		known := make([]string, len(p.Fields))
-		for j, g := range p.Fields {
-			known[j] = g.ID
-		}
 		switch {
 		case slices.Contains(groups[:i], id):
 			return fmt.Errorf("permission %q names field group %q twice", p.ID, id)
@@ -152,9 +153,9 @@ func CheckMerchant(id string) error {
 func checkDescription(text string) error {
 	switch {
 	case strings.TrimSpace(text) == "":
-		return fmt.Errorf("a description is needed: say what the secret is for")
+		return errors.New("a description is needed: say what the secret is for")
 	case !utf8.ValidString(text):
-		return fmt.Errorf("the description is not valid UTF-8")
+		return errors.New("the description is not valid UTF-8")
 	case utf8.RuneCountInString(text) > maxDescription:
 		return fmt.Errorf("the description has %d characters: at most %d", utf8.RuneCountInString(text), maxDescription)
 	}

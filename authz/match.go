@@ -2,6 +2,7 @@ package authz
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -243,7 +244,7 @@ func (c *Catalog) Paths(path string) []string {
 	var all []string
 	for _, r := range c.resolve(nil, path) {
 		methods := slices.DeleteFunc(slices.Sorted(maps.Keys(r.methods)), func(m string) bool { return r.methods[m] == nil })
-		all = append(all, fmt.Sprintf("%s, which has %s", r.text, orElse(strings.Join(methods, ", "), "no method that can be called")))
+		all = append(all, fmt.Sprintf("%s, which has %s", r.text, cmp.Or(strings.Join(methods, ", "), "no method that can be called")))
 	}
 	return all
 }

@@ -1,6 +1,7 @@
 package authz
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 )
@@ -52,6 +53,7 @@ var (
 	valueChars  = newCharset(unreserved)
 	legacyChars = newCharset(unreserved + ":@")
 	templateSet = newCharset(unreserved + widening)
+	nameChars   = newCharset(unreserved + "/:")
 	tokenChars  = newCharset("!#$%&'*+-.^_`|~ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 )
 
@@ -159,7 +161,7 @@ func (t template) check() error {
 	names := map[string]bool{}
 	for i, part := range strings.Split(t.text[1:], "/") {
 		if part == "" && i < len(t.segments)-1 {
-			return fmt.Errorf("it has an empty segment: write one slash")
+			return errors.New("it has an empty segment: write one slash")
 		}
 		name := parameterName(part)
 		if name != "" && names[name] {

@@ -135,11 +135,10 @@ func (v Verdict) Permissions() []string {
 // ReasonOf finds the reason in an error: Undecided in nil, Internal where the
 // error holds none.
 func ReasonOf(err error) Reason {
-	var r Reason
-	switch {
+	switch r, ok := errors.AsType[Reason](err); {
 	case err == nil:
 		return Undecided
-	case errors.As(err, &r):
+	case ok:
 		return r
 	}
 	return Internal
