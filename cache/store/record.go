@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"time"
@@ -126,9 +127,9 @@ func (r record) check(id string) error {
 	case !r.DeletedAt.IsZero():
 		return nil
 	case r.Merchant == "":
-		return fmt.Errorf("it names no merchant")
+		return errors.New("it names no merchant")
 	case r.Unrestricted != r.Grants.IsZero():
-		return fmt.Errorf("it is neither a legacy secret nor one with grants")
+		return errors.New("it is neither a legacy secret nor one with grants")
 	}
 	return nil
 }

@@ -119,7 +119,7 @@ func (b *Binder) bind(flag, address, protocol string) (err error) {
 func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("it is no address: write host:port or unix:/path")
+		return nil, errors.New("it is no address: write host:port or unix:/path")
 	}
 	if b.tls == nil && !b.insecure && !isLoopback(host) {
 		return nil, errors.New("beyond loopback it needs --tls-cert and --tls-key, or --insecure to go without")
