@@ -285,13 +285,3 @@ func (s *Secret) PermissionOf(e *Endpoint) string {
 	}
 	return ""
 }
-
-// GrantOf finds the grant that opens an endpoint of the catalog, or nil.
-func (s *Secret) GrantOf(e *Endpoint) *Grant {
-	for i, g := range s.Grants {
-		if slices.ContainsFunc(g.Endpoints, func(o GrantedEndpoint) bool { return e.Is(o.Method + " " + o.Path) }) {
-			return &s.Grants[i]
-		}
-	}
-	return nil
-}

@@ -193,8 +193,8 @@ func (c *call) explainGrants(s *store.Store, secret *authz.Secret, v authz.Verdi
 }
 
 func explainEndpoint(secret *authz.Secret, issued store.Snapshot, e *authz.Endpoint) []string {
-	if g := secret.GrantOf(e); g != nil {
-		return []string{fmt.Sprintf("%s: granted by permission %s", e, g.Permission)}
+	if id := secret.PermissionOf(e); id != "" {
+		return []string{fmt.Sprintf("%s: granted by permission %s", e, id)}
 	}
 	lines := []string{fmt.Sprintf("%s: needs permission %s", e, e.Permission)}
 	if !slices.ContainsFunc(issued.Endpoints(), func(was string) bool { return e.Is(was) }) && len(issued.Permissions) > 0 {
