@@ -44,7 +44,8 @@ func (b *Binder) Keep(ctx context.Context, log *slog.Logger, serve func(*Listene
 }
 
 // bindAgain binds a listener's path once more, and publishes it, unless another
-// process has done so meanwhile.
+// process has done so meanwhile. The temporary name may stay: Close takes it
+// away.
 func (b *Binder) bindAgain(l *Listener) (*Listener, error) {
 	again, err := b.listenUnix(l.path)
 	if err != nil {
@@ -55,5 +56,6 @@ func (b *Binder) bindAgain(l *Listener) (*Listener, error) {
 		return nil, errors.Join(fmt.Errorf("make it again: %w", err), os.Remove(again.temporary))
 	}
 	again.Protocol = l.Protocol
-	return again, os.Remove(again.temporary)
+	os.Remove(again.temporary)
+	return again, nil
 }
