@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -29,11 +30,11 @@ func (f revokeFlags) count() (int, error) {
 	if *f.replicas == "all" {
 		return store.AllReplicas, nil
 	}
-	var n int
-	if _, err := fmt.Sscanf(*f.replicas+"\n", "%d\n", &n); err != nil || n < 0 {
+	n, err := strconv.ParseUint(*f.replicas, 10, 31)
+	if err != nil {
 		return 0, usagef("--replicas %q is no number: write 0, 1, 2 or all", *f.replicas)
 	}
-	return n, nil
+	return int(n), nil
 }
 
 func (c *call) printApplied(a store.Applied) {
