@@ -132,7 +132,7 @@ func adminTokenNew(c *call) error {
 		return err
 	}
 	made := now()
-	ends, err := c.when("expires", *expires, made)
+	ends, err := c.expiry(*expires, made)
 	if err != nil {
 		return err
 	}

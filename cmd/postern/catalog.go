@@ -46,9 +46,8 @@ func lint(file string) (lintForm, error) {
 		return form, fmt.Errorf("catalog: %w: name a file that holds the API's OpenAPI document", err)
 	}
 	catalog, err := openapi.Load(data)
-	var problems authz.Problems
-	switch {
-	case errors.As(err, &problems):
+	switch problems, ok := errors.AsType[authz.Problems](err); {
+	case ok:
 		form.Errors = problems
 		return form, nil
 	case err != nil:

@@ -75,7 +75,6 @@ func run(ctx context.Context, args []string, p process) int {
 	}
 	c := newCall(ctx, cmd, rest, p)
 	err := cmd.run(c)
-	var usage usageError
 	switch {
 	case err == nil:
 		return exitDone
@@ -89,7 +88,7 @@ func run(ctx context.Context, args []string, p process) int {
 	if c.wantsJSON() {
 		json.NewEncoder(p.Stdout).Encode(map[string]string{"error": err.Error()})
 	}
-	if errors.As(err, &usage) {
+	if _, ok := errors.AsType[usageError](err); ok {
 		fmt.Fprintf(p.Stderr, "usage: postern %s; --help lists the flags\n", cmd.line())
 		return exitUsage
 	}

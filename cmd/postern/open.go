@@ -161,20 +161,15 @@ func readCatalog(file string) (*authz.Catalog, error) {
 	return catalog, nil
 }
 
-// when reads a flag that names a moment to come: the zero time where it was
-// not given. An empty text is no way to say never: it may be a variable that a
-// script did not set.
-func (c *call) when(flag, text string, now time.Time) (time.Time, error) {
-	if text == "" && c.given(flag) {
-		return time.Time{}, fmt.Errorf("--%s is empty: leave it out for a secret that never expires", flag)
-	}
-	return parseWhen(text, now)
-}
-
-// parseWhen reads a moment to come: a duration from now, such as 90d, 12h or
-// 2s, or RFC 3339. The empty text is the zero time: never.
-func parseWhen(text string, now time.Time) (time.Time, error) {
-	if text == "" {
+// expiry reads --expires, a moment to come: a duration from now, such as 90d,
+// 12h or 2s, or RFC 3339. It is the zero time where the flag was not given. An
+// empty text is no way to say never: it may be a variable that a script did not
+// set.
+func (c *call) expiry(text string, now time.Time) (time.Time, error) {
+	switch {
+	case text == "" && c.given("expires"):
+		return time.Time{}, errors.New("--expires is empty: leave it out for a secret that never expires")
+	case text == "":
 		return time.Time{}, nil
 	}
 	at, err := time.Parse(time.RFC3339, text)
@@ -220,7 +215,7 @@ func (c *call) readToken() (authz.Token, error) {
 	}
 	token, reason := authz.ParseToken(text)
 	if reason != authz.Undecided {
-		return authz.Token{}, fmt.Errorf("what stdin holds is no token: want 16 to 128 of A-Z a-z 0-9 . _ ~ + / = -")
+		return authz.Token{}, errors.New("what stdin holds is no token: want 16 to 128 of A-Z a-z 0-9 . _ ~ + / = -")
 	}
 	return token, nil
 }

@@ -31,7 +31,7 @@ func secretRotate(c *call) error {
 		return err
 	}
 	made := now()
-	ends, err := c.when("expires", *expires, made)
+	ends, err := c.expiry(*expires, made)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func (c *call) draft(f draftFlags) (authz.Secret, *authz.Catalog, error) {
 		return authz.Secret{}, nil, err
 	}
 	made := now()
-	expires, err := c.when("expires", *f.expires, made)
+	expires, err := c.expiry(*f.expires, made)
 	if err != nil {
 		return authz.Secret{}, nil, err
 	}
@@ -138,7 +139,7 @@ func (c *call) importedSum(text string, keys *authz.Keyring) (sum [sha256.Size]b
 	if text != "" {
 		bytes, err := hex.DecodeString(text)
 		if err != nil || len(bytes) != sha256.Size {
-			return sum, fmt.Errorf("--sha256 is not 64 hexadecimal digits: give the token's SHA-256 in hex, or the token with --token-stdin") // not quoted: it may be the token
+			return sum, errors.New("--sha256 is not 64 hexadecimal digits: give the token's SHA-256 in hex, or the token with --token-stdin") // not quoted: it may be the token
 		}
 		return [sha256.Size]byte(bytes), nil
 	}
@@ -147,7 +148,7 @@ func (c *call) importedSum(text string, keys *authz.Keyring) (sum [sha256.Size]b
 		return sum, err
 	}
 	if keys.Ours(token) {
-		return sum, fmt.Errorf("the token has the form of those that this key file mints, so it would never be looked up: use a key file with another --prefix")
+		return sum, errors.New("the token has the form of those that this key file mints, so it would never be looked up: use a key file with another --prefix")
 	}
 	return sha256.Sum256([]byte(token.Reveal())), nil
 }
@@ -239,7 +240,7 @@ func noSuchSecret(id string) error {
 // token.
 func checkID(id string) error {
 	if bytes, err := hex.DecodeString(id); err != nil || len(bytes) != 16 || strings.ToLower(id) != id {
-		return fmt.Errorf("the ID is not that of a secret, which has 32 hexadecimal digits: postern secret list --merchant ID shows the ids, and postern secret delete --token-stdin takes a token")
+		return errors.New("the ID is not that of a secret, which has 32 hexadecimal digits: postern secret list --merchant ID shows the ids, and postern secret delete --token-stdin takes a token")
 	}
 	return nil
 }
@@ -279,7 +280,7 @@ func (c *call) idsOfToken(keys *authz.Keyring) (ids []string, minted bool, err e
 	}
 	lookup, reason := keys.Lookup(token)
 	if reason != authz.Undecided {
-		return nil, false, fmt.Errorf("the token was not minted under this key file: it is mistyped, or of another store")
+		return nil, false, errors.New("the token was not minted under this key file: it is mistyped, or of another store")
 	}
 	for _, d := range lookup.All() {
 		ids = append(ids, d.ID())
