@@ -43,11 +43,12 @@ test: envoy redis prometheus chromium axe compiler lint ## all tests, on real En
 	@if [ "$$POSTERN_DEMAND_ENGINE" = 1 ] || $(engine); then $(MAKE) --no-print-directory compose-test; \
 	else echo "make test: NOT RUN: the compose file's test (make compose-test), as no container engine answers here and none can be started"; fi
 
-# Modules of their own, so that Helm, Kubernetes and Grafana are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
+# Modules of their own, so that Helm, Kubernetes, Grafana and the collector are no dependencies of the gate. -count=1: go test's cache does not see files outside of a module.
 .PHONY: deploy-test
-deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run; the dashboard, read into Grafana's
+deploy-test: envoy redis ## the Helm chart: rendered, read into Kubernetes's types, and its containers' commands run; the dashboard, read into Grafana's; spans, sent to the OpenTelemetry collector's receiver
 	cd deploy/check/helm && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 -timeout 10m ./...
 	cd deploy/check/grafana && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 ./...
+	cd deploy/check/otel && go vet ./... && go run $(STATICCHECK) ./... && go test -count=1 ./...
 
 .PHONY: chart-files
 chart-files: ## copies what the Helm chart has of the rest of the repository into it
@@ -65,10 +66,10 @@ mesh-render: ## what Istio and Envoy Gateway make of deploy/istio and deploy/env
 	cd deploy/check/mesh && go vet . && go run .
 
 .PHONY: bench
-bench: envoy redis ## what a check costs, against a stock server, as ratios of one run: a minute. Let nothing else run
+bench: envoy redis ## what a check costs, against a stock server, as ratios of one run, and by size: three minutes. Let nothing else run
 	go test -run '^TestCheck(Allocates|Calls|Bytes)$$' -v ./envoy
-	go test -run '^$$' -bench '^BenchmarkCost$$' -benchtime 1x -timeout 10m ./envoy
-	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize|Decision)$$' -benchmem ./authz ./envoy
+	go test -run '^$$' -bench '^BenchmarkCost(BySize)?$$' -benchtime 1x -timeout 10m ./envoy
+	go test -run '^$$' -bench '^Benchmark(Lookup|Authorize|Decision|Hot|Miss)$$' -benchmem ./authz ./cache ./envoy
 
 .PHONY: bench-filter
 bench-filter: envoy redis ## what the response filter adds to answers of 1 KB, 100 KB and 2 MB, through real Envoy: half a minute

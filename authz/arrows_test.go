@@ -17,10 +17,11 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	"authz/openapi":            {ours: []string{"authz", "authz/fields"}, theirs: []string{"github.com/getkin/kin-openapi", "go.yaml.in/yaml"}},
 	"cache/store":              {ours: []string{"authz"}, theirs: []string{"github.com/redis/go-redis"}},
 	"cache":                    {ours: []string{"authz", "cache/store"}, theirs: []string{"github.com/hashicorp/golang-lru", "golang.org/x/time"}},
-	"envoy":                    {ours: []string{"authz", "authz/fields", "cache"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
+	"envoy/trace":              {theirs: []string{"go.opentelemetry.io/proto/otlp", "golang.org/x/time", "google.golang.org/protobuf"}},
+	"envoy":                    {ours: []string{"authz", "authz/fields", "cache", "envoy/trace"}, theirs: []string{"github.com/envoyproxy/go-control-plane", "google.golang.org/", "golang.org/x/time"}},
 	"cmd/postern/listen":       {},
 	"cmd/postern/reload":       {ours: []string{"authz"}},
-	"cmd/postern/sidecar":      {ours: []string{"authz", "cache", "cache/store", "envoy", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
+	"cmd/postern/sidecar":      {ours: []string{"authz", "cache", "cache/store", "envoy", "envoy/trace", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
 	"cmd/postern/admin/access": {ours: []string{"authz"}, theirs: []string{"github.com/coreos/go-oidc"}},
 	"cmd/postern/admin/audit":  {},
 	"cmd/postern/admin/desk":   {ours: []string{"authz", "cache/store", "cmd/postern/admin/access", "cmd/postern/admin/audit"}},
@@ -34,9 +35,10 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	},
 	"cmd/demo":              {ours: []string{"envoy/envoyproc"}, theirs: []string{"github.com/alicebob/miniredis"}},
 	"cmd/demo/upstream":     {},
-	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}}, // of tests
-	"envoy/envoyproc":       {ours: []string{"envoy"}},                       // of tests and the demo
-	"deploy":                {},                                              // tests alone, of what is shipped around the programs
+	"envoy/trace/tracetest": {theirs: []string{"go.opentelemetry.io/proto/otlp", "google.golang.org/protobuf"}}, // of tests
+	"cache/store/storetest": {theirs: []string{"github.com/redis/go-redis"}},                                    // of tests
+	"envoy/envoyproc":       {ours: []string{"envoy"}},                                                          // of tests and the demo
+	"deploy":                {},                                                                                 // tests alone, of what is shipped around the programs
 }
 
 func TestArrows(t *testing.T) {

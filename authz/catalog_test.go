@@ -48,9 +48,7 @@ func TestCompileRefuses(t *testing.T) {
 		{"chars with a slash", []Operation{{ID: "a", Method: "GET", Path: "/a/{b}", Chars: map[string]string{"b": "/"}}}, "may be added"},
 		{"chars with a percent sign", []Operation{{ID: "a", Method: "GET", Path: "/a/{b}", Chars: map[string]string{"b": "%"}}}, "may be added"},
 		{"chars with a semicolon", []Operation{{ID: "a", Method: "GET", Path: "/a/{b}", Chars: map[string]string{"b": ";"}}}, "may be added"},
-		{"chars that differ", []Operation{
-			{ID: "a", Method: "GET", Path: "/a/{b}", Chars: map[string]string{"b": ":"}}, {ID: "b", Method: "PUT", Path: "/a/{b}"},
-		}, "other x-postern-chars"},
+		{"chars that differ", []Operation{{ID: "a", Method: "GET", Path: "/a/{b}", Chars: map[string]string{"b": ":"}}, {ID: "b", Method: "PUT", Path: "/a/{b}"}}, "other x-postern-chars"},
 		{"path that is no JSONPath", []Operation{{ID: "a", Method: "GET", Path: "/a", Fields: []FieldGroup{{ID: "g", Paths: []string{"price"}}}}}, "does not start with $"},
 		{"group without paths", []Operation{{ID: "a", Method: "GET", Path: "/a", Fields: []FieldGroup{{ID: "g"}}}}, "has no paths"},
 		{"group twice", []Operation{{ID: "a", Method: "GET", Path: "/a", Fields: []FieldGroup{{ID: "g", Paths: []string{"$.a"}}, {ID: "g", Paths: []string{"$.b"}}}}}, "stands twice"},

@@ -68,7 +68,7 @@ func (d Draft) Secret(c *Catalog, now time.Time) (Secret, error) {
 	prefixes, err := ParseAllowIPs(d.AllowIPs)
 	faults.add("allow_ips", err)
 	faults.add("merchant", CheckMerchant(d.Merchant))
-	faults.add("description", CheckDescription(d.Description))
+	faults.add("description", checkDescription(d.Description))
 	faults.add("expires_at", checkExpiry(d.ExpiresAt, now))
 	if len(faults) > 0 {
 		return Secret{}, faults
@@ -147,9 +147,9 @@ func CheckMerchant(id string) error {
 	return nil
 }
 
-// CheckDescription says what is wrong with a description: it has 1 to 200
+// checkDescription says what is wrong with a description: it has 1 to 200
 // characters, none of which is a control or a bidirectional override.
-func CheckDescription(text string) error {
+func checkDescription(text string) error {
 	switch {
 	case strings.TrimSpace(text) == "":
 		return fmt.Errorf("a description is needed: say what the secret is for")

@@ -40,6 +40,20 @@ func TestMint(t *testing.T) {
 }
 
 // TestEveryByteCounts changes each byte of a token in turn.
+// A keyring without keys knows nothing of any token: that is no denial.
+func TestEmptyKeyring(t *testing.T) {
+	token, _, err := newTestKeyring(t, "").Mint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{token.Reveal(), "minted-elsewhere"} {
+		token, _ := ParseToken(text)
+		if _, reason := new(Keyring).Lookup(token); reason != Internal {
+			t.Errorf("Lookup of %v without keys = %v, want %v", token, reason, Internal)
+		}
+	}
+}
+
 func TestEveryByteCounts(t *testing.T) {
 	k := newTestKeyring(t, "shp_")
 	token, _, _ := k.Mint()

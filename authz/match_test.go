@@ -88,6 +88,16 @@ func TestResolve(t *testing.T) {
 
 // What some servers take for a literal needs that endpoint's grant too, and its
 // method: servers that fold case, or drop dots or an extension at the end.
+// What a caller says of the endpoints counts for nothing.
+func TestResolveForgets(t *testing.T) {
+	claimed := []*Endpoint{{Method: "GET", Permission: "all"}}
+	for _, c := range []*Catalog{nil, new(Catalog)} {
+		if got := c.Resolve(Request{Method: "GET", Path: "/a", Host: "h", Endpoints: claimed}); got.Endpoints != nil {
+			t.Errorf("Resolve of a path in no catalog = %v, want no endpoints", got.Endpoints)
+		}
+	}
+}
+
 func TestMistakenLiterals(t *testing.T) {
 	c := compile(t,
 		"GET /orders/{n}", "DELETE /orders/{n}", "GET /orders/search", "GET /orders/{n}/label", "GET /orders/{n}/{document}",

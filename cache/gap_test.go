@@ -77,49 +77,51 @@ func (d *drill) place() store.Entry {
 	return head
 }
 
+// befalls is what may befall the log, and whether changes may have been missed.
+var befalls = []struct {
+	name   string
+	befall func(d *drill)
+	gap    bool
+}{
+	{"control: nothing", func(*drill) {}, false},
+	{"control: the log goes on", func(d *drill) { d.deleteAnother(); d.deleteAnother() }, false},
+	{"an entry is left out", func(d *drill) {
+		d.deleteAnother()
+		d.server.Do("XDEL", logKey, d.place().Position.String())
+		d.server.Do("XADD", logKey, "*", "sequence", d.place().Sequence+2, "secret", "x")
+	}, true},
+	{"control: the log is trimmed", func(d *drill) { d.server.Do("XTRIM", logKey, "MAXLEN", 0) }, false},
+	{"the log is trimmed of what nobody saw", func(d *drill) {
+		d.server.Do("EVAL", "redis.call('XADD', KEYS[1], '*', 'sequence', 1, 'secret', 'x') redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)", 1, logKey)
+	}, true},
+	{"the log is trimmed, and goes on", func(d *drill) {
+		d.deleteAnother()
+		d.server.Do("XTRIM", logKey, "MAXLEN", 0)
+		d.deleteAnother()
+	}, true},
+	{"the log is trimmed behind our back", func(d *drill) {
+		d.deleteAnother()
+		d.deleteAnother()
+		d.server.Do("XTRIM", logKey, "MAXLEN", 1)
+	}, true},
+	{"the log is deleted", func(d *drill) { d.server.Do("DEL", logKey) }, true},
+	{"the log is deleted, and goes on", func(d *drill) { d.server.Do("DEL", logKey); d.deleteAnother() }, true},
+	{"the log goes back", func(d *drill) {
+		head := d.place()
+		d.server.Do("DEL", logKey)
+		d.server.Do("XADD", logKey, "1-1", "sequence", head.Sequence+1, "secret", "x")
+	}, true},
+	{"the log is another's, and further", func(d *drill) {
+		d.server.Do("DEL", logKey)
+		d.server.Do("XADD", logKey, "*", "sequence", d.c.follower.sequence, "secret", "x")
+	}, true},
+	{"another server", func(d *drill) { d.server.Stop(); d.server.Start() }, true},
+}
+
 // Where changes may have been missed, everything is read again before use,
 // once, and then confirmed again.
 func TestGapMakesReadAgain(t *testing.T) {
-	tests := []struct {
-		name   string
-		befall func(d *drill)
-		gap    bool
-	}{
-		{"control: nothing", func(*drill) {}, false},
-		{"control: the log goes on", func(d *drill) { d.deleteAnother(); d.deleteAnother() }, false},
-		{"an entry is left out", func(d *drill) {
-			d.deleteAnother()
-			d.server.Do("XDEL", logKey, d.place().Position.String())
-			d.server.Do("XADD", logKey, "*", "sequence", d.place().Sequence+2, "secret", "x")
-		}, true},
-		{"control: the log is trimmed", func(d *drill) { d.server.Do("XTRIM", logKey, "MAXLEN", 0) }, false},
-		{"the log is trimmed of what nobody saw", func(d *drill) {
-			d.server.Do("EVAL", "redis.call('XADD', KEYS[1], '*', 'sequence', 1, 'secret', 'x') redis.call('XTRIM', KEYS[1], 'MAXLEN', 0)", 1, logKey)
-		}, true},
-		{"the log is trimmed, and goes on", func(d *drill) {
-			d.deleteAnother()
-			d.server.Do("XTRIM", logKey, "MAXLEN", 0)
-			d.deleteAnother()
-		}, true},
-		{"the log is trimmed behind our back", func(d *drill) {
-			d.deleteAnother()
-			d.deleteAnother()
-			d.server.Do("XTRIM", logKey, "MAXLEN", 1)
-		}, true},
-		{"the log is deleted", func(d *drill) { d.server.Do("DEL", logKey) }, true},
-		{"the log is deleted, and goes on", func(d *drill) { d.server.Do("DEL", logKey); d.deleteAnother() }, true},
-		{"the log goes back", func(d *drill) {
-			head := d.place()
-			d.server.Do("DEL", logKey)
-			d.server.Do("XADD", logKey, "1-1", "sequence", head.Sequence+1, "secret", "x")
-		}, true},
-		{"the log is another's, and further", func(d *drill) {
-			d.server.Do("DEL", logKey)
-			d.server.Do("XADD", logKey, "*", "sequence", d.c.follower.sequence, "secret", "x")
-		}, true},
-		{"another server", func(d *drill) { d.server.Stop(); d.server.Start() }, true},
-	}
-	for _, tt := range tests {
+	for _, tt := range befalls {
 		t.Run(tt.name, func(t *testing.T) {
 			d, gaps := newDrill(t), 0
 			if tt.gap {

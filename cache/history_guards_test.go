@@ -31,6 +31,9 @@ var guards = []struct {
 // TestGuards demands that every guard is needed: that histories go wrong
 // without it.
 func TestGuards(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	for _, g := range guards {
 		t.Run(g.name, func(t *testing.T) {
 			var wrong atomic.Pointer[string]
@@ -60,7 +63,7 @@ func forgetChanges(m *member, cmd redis.Cmder, err error) error {
 func forgetTombstone(m *member, cmd redis.Cmder, err error) error {
 	if id, ok := strings.CutPrefix(argument(cmd, 1), "postern:secret:"); ok {
 		k, _ := parseKey(id)
-		s := m.secrets.shard(k)
+		s := &m.secrets.kept
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if e, ok := s.lru.Peek(k); ok && !e.secret.DeletedAt.IsZero() {

@@ -19,6 +19,9 @@ import (
 // Histories on a real server that loses nothing, and that is stopped, killed
 // and paused: eight at a time, and 200 in all with POSTERN_FAULTS=long.
 func TestHistoriesOnRedis(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	rounds := 1
 	if os.Getenv("POSTERN_FAULTS") == "long" {
 		rounds = 25

@@ -40,7 +40,7 @@ type Secrets struct {
 	store    *store.Store
 	maxStale time.Duration
 	timeout  time.Duration
-	shards   [shardCount]shard
+	kept     kept
 	unknown  unknowns
 	breakers breakers
 	trust    trust
@@ -55,16 +55,13 @@ func New(s *store.Store, o Options) *Secrets {
 	if o.Catalog == nil {
 		o.Catalog = func() string { return "" }
 	}
-	c := &Secrets{
+	return &Secrets{
 		store: s, maxStale: o.MaxStale, timeout: cmp.Or(o.Timeout, 50*time.Millisecond), unknown: newUnknowns(),
 		fresh:    freshness{lagLimit: cmp.Or(o.LagLimit, time.Second)},
 		follower: follower{name: cmp.Or(o.Name, rand.Text()), instance: rand.Text(), catalog: o.Catalog, applied: make(chan struct{}, 1)},
+		kept:     newKept(cmp.Or(o.Size, 100_000)),
 		usage:    newUsage(cmp.Or(o.UsageEvery, 30*time.Second)),
 	}
-	for i := range c.shards {
-		c.shards[i] = newShard(cmp.Or(o.Size, 100_000))
-	}
-	return c
 }
 
 // Keyring is the keyring in use.
@@ -73,7 +70,8 @@ func (c *Secrets) Keyring() *authz.Keyring { return c.store.Keyring() }
 // Find finds the secret of a token, or its tombstone. client is the address
 // that a flood of unknown tokens is held against; it may be invalid. The error
 // holds an [authz.Reason]; it is authz.Unknown only where the store is trusted
-// to know every secret.
+// to know every secret. Where it waits for another's read it ends with ctx; its
+// own read it takes to the end, some timeouts long at most.
 func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (*authz.Secret, error) {
 	if t.Digest == (authz.Digest{}) {
 		return nil, authz.Internal
@@ -106,11 +104,9 @@ func (c *Secrets) Find(ctx context.Context, t authz.Lookup, client netip.Addr) (
 // cached is what is kept of a token's secret, however old. It is kept under
 // the digest that the store has it under.
 func (c *Secrets) cached(t authz.Lookup) (e entry, ok bool) {
-	k := keyOf(t.Digest)
-	e, ok = c.shard(k).get(k)
+	e, ok = c.kept.get(keyOf(t.Digest))
 	for i := 0; !ok && i < len(t.Others); i++ {
-		k = keyOf(t.Others[i])
-		e, ok = c.shard(k).get(k)
+		e, ok = c.kept.get(keyOf(t.Others[i]))
 	}
 	return e, ok
 }

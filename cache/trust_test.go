@@ -45,9 +45,7 @@ func TestState(t *testing.T) {
 				{"foreign", foreign, Foreign, "key file has no key of this store"}, {"down", down, Foreign, "LOADING"},
 				{"empty", empty, Empty, ""}, {"foreign again", foreign, Foreign, "key file"}, {"ours", second, Ready, ""},
 			}},
-			{"an epoch of another type", []step{
-				{"list", list, Unreached, "WRONGTYPE"}, {"ours", first, Ready, ""}, {"list again", list, Ready, "WRONGTYPE"},
-			}},
+			{"an epoch of another type", []step{{"list", list, Unreached, "WRONGTYPE"}, {"ours", first, Ready, ""}, {"list again", list, Ready, "WRONGTYPE"}}},
 			{"never back from ready", []step{
 				{"ours", first, Ready, ""}, {"down", down, Ready, "LOADING"}, {"up", first, Ready, ""},
 				{"emptied", empty, Ready, "emptied or replaced"}, {"foreign", foreign, Ready, "key file"},

@@ -30,12 +30,12 @@ var (
 
 // world is a store with keys. Its server is Redis, or stands in for it.
 type world struct {
-	t     *testing.T
+	t     testing.TB
 	store *store.Store
 	keys  *authz.Keyring
 }
 
-func newWorld(t *testing.T, client redis.UniversalClient) world {
+func newWorld(t testing.TB, client redis.UniversalClient) world {
 	t.Helper()
 	keys, err := authz.NewKeyring("test_")
 	if err != nil {
@@ -45,7 +45,7 @@ func newWorld(t *testing.T, client redis.UniversalClient) world {
 }
 
 // onRedis is a world on a real server, and that server.
-func onRedis(t *testing.T, args ...string) (world, *storetest.Server) {
+func onRedis(t testing.TB, args ...string) (world, *storetest.Server) {
 	t.Helper()
 	s := storetest.Redis(t, args...)
 	client, err := store.Connect(store.Options{URL: s.URL(), Timeout: 5 * time.Second})
@@ -129,7 +129,7 @@ func (w world) lookup(t authz.Token) authz.Lookup {
 func name(i int) string { return fmt.Sprintf("invented-token-%08d", i) }
 
 // want demands what a find came to: authz.Undecided where the secret was found.
-func want(t *testing.T, what string, c *Secrets, l authz.Lookup, from netip.Addr, reason authz.Reason) {
+func want(t testing.TB, what string, c *Secrets, l authz.Lookup, from netip.Addr, reason authz.Reason) {
 	t.Helper()
 	secret, err := c.Find(t.Context(), l, from)
 	if got := authz.ReasonOf(err); got != reason || (secret == nil) != (err != nil) {
@@ -223,7 +223,7 @@ func (b *bubble) put(key, value string) {
 func recordKey(l authz.Lookup) string { return "postern:secret:" + l.Digest.ID() }
 
 // reads is how many GETs a real server carried out since RESETSTAT.
-func reads(t *testing.T, s *storetest.Server) (n int) {
+func reads(t testing.TB, s *storetest.Server) (n int) {
 	t.Helper()
 	stats := s.Do("INFO", "commandstats").(string)
 	if _, rest, ok := strings.Cut(stats, "cmdstat_get:calls="); ok {

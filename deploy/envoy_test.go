@@ -125,17 +125,26 @@ func TestEnvoyPageChecks(t *testing.T) {
 		if strings.Contains(step[3], "stopped") {
 			s.stop()
 		}
-		cmd := exec.CommandContext(t.Context(), "sh", "-uc", strings.Replace(step[1], "curl -i", "curl -s -o /dev/null -w '%{http_code}'", 1))
-		cmd.Env = append(os.Environ(), "ENVOY="+proxy.Listen, "SECRET="+token)
-		out, err := cmd.Output()
-		if err != nil || string(out) != step[2] {
-			t.Errorf("%s\ngives %s (%v), want %s", step[1], out, err, step[2])
+		if got := curled(t, step[1], "ENVOY="+proxy.Listen, "SECRET="+token); got != step[2] {
+			t.Errorf("%s\ngives %s, want %s", step[1], got, step[2])
 		}
 		h := s.upstream.last()
 		if (h != nil) != (step[2] == "200") || h != nil && (h.Get("X-Merchant-Id") != "m-1" || h.Get("Authorization") != "") {
 			t.Errorf("%s\nbrings the upstream %v", step[1], h)
 		}
 	}
+}
+
+// curled is the status that a page's curl prints, with these variables.
+func curled(t *testing.T, line string, env ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "sh", "-uc", strings.Replace(line, "curl -i", "curl -s -o /dev/null -w '%{http_code}'", 1))
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.Output()
+	if err != nil {
+		t.Errorf("%s: %v", line, err)
+	}
+	return string(out)
 }
 
 // The page's lock refuses what skips the check, and without it that passes.

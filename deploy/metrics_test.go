@@ -11,11 +11,12 @@ import (
 var (
 	ownName     = regexp.MustCompile(`\b(?:postern|envoy_http_ext|envoy_cluster)_[a-z_]+\b`)
 	typeRow     = regexp.MustCompile(`(?m)^# TYPE (\S+) (\S+)$`)
+	labelName   = regexp.MustCompile(`[{,](\w+)="`)
 	metricsText = regexp.MustCompile(`(?ms)^Metrics, beside the Go runtime's: (.*?)\n\n`)
 )
 
 // The names of metrics in what is shipped are those that the processes have, and
-// README's list is all that the gate has.
+// README's list is all that the gate has, with their labels.
 func TestMetricNames(t *testing.T) {
 	s := newScene(t, "names")
 	s.proxy = s.envoy(nil)
@@ -26,7 +27,7 @@ func TestMetricNames(t *testing.T) {
 	for name := range exposed(proxys) {
 		exist[name] = true
 	}
-	for _, pattern := range []string{"../*.md", "alerts/*", "dashboards/*.json", "runbooks/*.md", "shadow/*.md"} {
+	for _, pattern := range []string{"../*.md", "alerts/*", "dashboards/*.json", "runbooks/*.md", "shadow/*.md", "traces/*.md"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %v, %d files", pattern, err, len(files))
@@ -36,12 +37,52 @@ func TestMetricNames(t *testing.T) {
 		}
 	}
 	list := metricsText.FindString(readText(t, "../README.md"))
-	for _, row := range typeRow.FindAllStringSubmatch(own, -1) {
-		if name := row[1]; strings.HasPrefix(name, "postern_") && !regexp.MustCompile("`"+name+"[`{]").MatchString(list) {
-			t.Errorf("README.md's paragraph of metrics lacks %s", name)
+	for _, fault := range unlike(list, own) {
+		t.Error(fault)
+	}
+	for _, plant := range []string{"postern_ready", "{decision,reason}", "postern_up", "{file}"} { // the controls
+		altered := strings.Replace(list, plant, "", 1)
+		if plant == "postern_up" {
+			altered = list + "`postern_up`"
+		}
+		if got := unlike(altered, own); len(got) == 0 {
+			t.Errorf("README.md with or without %s: no difference is seen", plant)
 		}
 	}
 	checkConventions(t, own)
+}
+
+// unlike are the differences between README.md's paragraph of metrics and an
+// exposition, in names and labels.
+func unlike(list, text string) (faults []string) {
+	listed, has := map[string]string{}, map[string]string{}
+	for _, m := range regexp.MustCompile("`(postern_\\w+)(?:{([^}]*)})?`").FindAllStringSubmatch(list, -1) {
+		listed[m[1]] = "{" + m[2] + "}"
+	}
+	for _, row := range typeRow.FindAllStringSubmatch(text, -1) {
+		if !strings.HasPrefix(row[1], "postern_") {
+			continue
+		}
+		sample := regexp.MustCompile(`(?m)^` + row[1] + `\S* `).FindString(text)
+		var labels []string
+		for _, m := range labelName.FindAllStringSubmatch(sample, -1) {
+			if m[1] != "le" {
+				labels = append(labels, m[1])
+			}
+		}
+		has[row[1]] = "{" + strings.Join(labels, ",") + "}"
+	}
+	for name := range listed {
+		if has[name] == "" {
+			faults = append(faults, "README.md lists the metric "+name+", which the gate does not have")
+		}
+	}
+	for name, labels := range has {
+		if listed[name] != labels {
+			faults = append(faults, "the gate has "+name+labels+", README.md lists "+listed[name])
+		}
+	}
+	return faults
 }
 
 // exposed are the names of the samples in an exposition.
@@ -87,7 +128,7 @@ func checkConventions(t *testing.T, text string) {
 			continue
 		}
 		series++
-		for _, m := range regexp.MustCompile(`[{,](\w+)="`).FindAllStringSubmatch(line, -1) {
+		for _, m := range labelName.FindAllStringSubmatch(line, -1) {
 			if !closed[m[1]] {
 				t.Errorf("%s has the label %s: its values must be few, and this test must know it", strings.TrimSpace(line), m[1])
 			}

@@ -3,6 +3,7 @@ package envoy_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"maps"
 	"slices"
 	"strconv"
@@ -14,6 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/postern/postern/envoy"
 )
 
 func dial(t testing.TB, address string) authv3.AuthorizationClient {
@@ -182,6 +185,16 @@ func TestEmptyMessagesDeny(t *testing.T) {
 		if got := answerOf(response); got.status != "401" {
 			t.Errorf("%s: %+v, want 401", name, got)
 		}
+	}
+}
+
+// TestPanicDenies lets the gate fall over what it was not given.
+func TestPanicDenies(t *testing.T) {
+	gate := envoy.NewGate(envoy.Options{Log: slog.New(slog.DiscardHandler)})
+	response, err := gate.Check(t.Context(), &authv3.CheckRequest{})
+	must(t, err)
+	if got := answerOf(response); got.status != "503" || got.reason != "internal" {
+		t.Errorf("a panic is answered by %+v, want 503, internal", got)
 	}
 }
 

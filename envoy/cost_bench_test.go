@@ -19,20 +19,20 @@ import (
 )
 
 // BenchmarkCost measures what a check costs the program as it ships, against a
-// stock server: through real Envoys of one configuration, and directly on one
-// core. The two take turns, so that what else the machine does falls on both;
-// the figures are medians of the turns. The hostile corpus passes before and
-// after.
+// stock server and against gRPC itself: through real Envoys of one
+// configuration, and directly, 32 at once. They take turns, so that what else
+// the machine does falls on all; the figures are medians of the turns. The
+// hostile corpus passes before and after.
 func BenchmarkCost(b *testing.B) {
 	w := newWorld(b)
 	c := w.asked(b)
-	own, stock := w.ownProcess(b), stockProcess(b)
+	own := w.ownProcess(b)
 	w.hostileAlone(b, own.address)
 	upstream := newAPI(b)
 	upstream.on("PP1", asJSON("{}"))
-	var ways [2]way
-	for i, p := range []process{own, stock} {
-		ways[i] = way{name: []string{"own", "stock"}[i], process: p, proxy: startProxy(b, p.address, upstream), asker: newAsker(b, p.address, c), token: w.tokens["orders"]}
+	var ways [3]way
+	for i, p := range []process{own, otherProcess(b, stockSocket), otherProcess(b, floorSocket)} {
+		ways[i] = way{name: []string{"own", "stock", "grpc"}[i], process: p, proxy: startProxy(b, p.address, upstream), asker: newAsker(b, p.address, c), token: w.tokens["orders"]}
 	}
 	bare := way{name: "bare", proxy: startProxy(b, own.address, upstream, withoutGate(b)...), token: w.tokens["orders"]}
 	b.ReportMetric(0, "ns/op") // of all turns: it says nothing
@@ -50,7 +50,9 @@ func BenchmarkCost(b *testing.B) {
 		b.ReportMetric(median(x.p50)-median(bare.p50), x.name+"-adds-p50-µs")
 	}
 	ratio := func(name string, of func(way) []float64, base float64) {
-		b.ReportMetric((median(of(ways[0]))-base)/(median(of(ways[1]))-base), name+"-ratio")
+		own := median(of(ways[0])) - base
+		b.ReportMetric(own/(median(of(ways[1]))-base), name+"-ratio")
+		b.ReportMetric(own/(median(of(ways[2]))-base), name+"-to-grpc-ratio")
 	}
 	ratio("cpu", func(x way) []float64 { return x.cpu }, 0)
 	ratio("direct-cpu", func(x way) []float64 { return x.direct }, 0)

@@ -25,6 +25,8 @@ type asker struct {
 	first  []byte // the first request's header block, which fills the table
 	block  []byte // the others'
 	data   []byte
+	late   bool        // checks may be broken off, as their time is over
+	next   func(n int) // changes data before it is sent for the nth time; nil: all are alike
 }
 
 // newAsker connects to a server that allows the check.
@@ -84,7 +86,11 @@ func (a *asker) ask(t testing.TB, n, atOnce int) {
 			if f.StreamEnded() {
 				done++
 			}
-		case *http2.RSTStreamFrame, *http2.GoAwayFrame:
+		case *http2.RSTStreamFrame:
+			if done++; !a.late {
+				t.Fatalf("the server broke off: %v", f)
+			}
+		case *http2.GoAwayFrame:
 			t.Fatalf("the server broke off: %v", f)
 		}
 	}
@@ -94,6 +100,9 @@ func (a *asker) send() {
 	block := a.block
 	if a.stream == 1 {
 		block = a.first
+	}
+	if a.next != nil {
+		a.next(int(a.stream / 2))
 	}
 	a.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: a.stream, BlockFragment: block, EndHeaders: true})
 	a.framer.WriteData(a.stream, true, a.data)

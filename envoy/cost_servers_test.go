@@ -10,24 +10,35 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// stockSocket, in the environment, makes this program a stock server.
-const stockSocket = "POSTERN_STOCK_SOCKET"
+// In the environment these make this program a server to compare with, on the
+// socket that they name.
+const (
+	stockSocket = "POSTERN_STOCK_SOCKET"
+	floorSocket = "POSTERN_FLOOR_SOCKET"
+)
 
 func TestMain(m *testing.M) {
-	if socket := os.Getenv(stockSocket); socket != "" {
-		serveStock(socket)
-		return
+	for name, server := range map[string]func() *grpc.Server{stockSocket: newStock, floorSocket: newFloor} {
+		if socket := os.Getenv(name); socket != "" {
+			serveOther(socket, server())
+			return
+		}
 	}
 	os.Exit(m.Run())
 }
@@ -39,13 +50,15 @@ type stock struct {
 	authv3.UnimplementedAuthorizationServer
 }
 
+var statusOK = status.New(codes.OK, "").Proto()
+
 func (stock) Check(context.Context, *authv3.CheckRequest) (*authv3.CheckResponse, error) {
 	set := func(name, value string) *corev3.HeaderValueOption {
 		return &corev3.HeaderValueOption{Header: &corev3.HeaderValue{Key: name, Value: value}, AppendAction: corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD}
 	}
 	text := structpb.NewStringValue
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{},
+		Status: statusOK,
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers:         []*corev3.HeaderValueOption{set("x-merchant-id", "m-1"), set("x-api-secret-id", "00000000000000000000000000000000")},
 			HeadersToRemove: []string{"authorization"},
@@ -60,10 +73,38 @@ func newStock() *grpc.Server {
 	return server
 }
 
-func serveStock(socket string) {
+// floor is what gRPC itself costs a check: a server with the gate's options that
+// reads nothing of it, and answers with bytes that were made before.
+type floor struct {
+	encoding.CodecV2
+	answer mem.BufferSlice
+}
+
+func (floor) Unmarshal(mem.BufferSlice, any) error   { return nil }
+func (f floor) Marshal(any) (mem.BufferSlice, error) { return f.answer, nil }
+
+func newFloor() *grpc.Server {
+	debug.SetGCPercent(400) // as the program has it
+	response, _ := stock{}.Check(context.Background(), nil)
+	data, err := proto.Marshal(response)
+	if err != nil {
+		panic(err)
+	}
+	server := grpc.NewServer(grpc.ForceServerCodecV2(floor{encoding.GetCodecV2("proto"), mem.BufferSlice{mem.SliceBuffer(data)}}),
+		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(16<<20))
+	service := authv3.Authorization_ServiceDesc
+	service.HandlerType = (*any)(nil)
+	service.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		return nil, decode(nil)
+	}}}
+	server.RegisterService(&service, floor{})
+	return server
+}
+
+func serveOther(socket string, server *grpc.Server) {
 	listener, err := net.Listen("unix", socket)
 	if err == nil {
-		err = newStock().Serve(listener)
+		err = server.Serve(listener)
 	}
 	fmt.Fprintln(os.Stderr, err)
 }
@@ -72,14 +113,15 @@ func serveStock(socket string) {
 type process struct {
 	address string
 	pid     int
+	ready   time.Duration // after its start
 }
 
-// stockProcess starts a stock server.
-func stockProcess(t testing.TB, environment ...string) process {
+// otherProcess starts a server to compare with.
+func otherProcess(t testing.TB, which string) process {
 	t.Helper()
-	socket := filepath.Join(shortDir(t), "stock")
+	socket := filepath.Join(shortDir(t), "other")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(append(os.Environ(), stockSocket+"="+socket), environment...)
+	cmd.Env = append(os.Environ(), which+"="+socket)
 	return launch(t, cmd, socket)
 }
 
@@ -94,9 +136,9 @@ func (w *world) ownProcess(t testing.TB, environment ...string) process {
 	text, err := json.Marshal(w.keys)
 	must(t, err)
 	must(t, os.WriteFile(keys, text, 0o600))
-	cmd := exec.CommandContext(t.Context(), program, "serve", "--catalog", "../deploy/catalog.yaml", "--key-file", keys, "--redis", w.redis.URL(),
+	cmd := exec.CommandContext(t.Context(), program, "serve", "--key-file", keys, "--redis", w.redis.URL(),
 		"--redis-timeout", "2s", "--listen", "unix:"+socket)
-	cmd.Env = append(os.Environ(), environment...)
+	cmd.Env = append(append(os.Environ(), "POSTERN_CATALOG=../deploy/catalog.yaml"), environment...)
 	return launch(t, cmd, socket)
 }
 
@@ -105,14 +147,15 @@ func launch(t testing.TB, cmd *exec.Cmd, socket string) process {
 	t.Helper()
 	var said strings.Builder
 	cmd.Stderr = &said
+	begun := time.Now()
 	must(t, cmd.Start())
 	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
-	for range 500 {
+	for range 10_000 {
 		if conn, err := net.Dial("unix", socket); err == nil {
 			conn.Close()
-			return process{address: "unix:" + socket, pid: cmd.Process.Pid}
+			return process{address: "unix:" + socket, pid: cmd.Process.Pid, ready: time.Since(begun)}
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(time.Millisecond)
 	}
 	t.Fatalf("%s does not listen", cmd)
 	return process{}

@@ -45,9 +45,9 @@ const (
 var errCheck = errors.New("the message is no envoy.service.auth.v3.CheckRequest")
 
 // decodeCheck reads a CheckRequest: what the decision needs, and skips the
-// rest. A message that has anything twice that it should have once is decoded
-// in full, by the rules of protobuf for that, so that both ways agree. The
-// check refers to data, which must not change any more.
+// rest. Of a text that stands twice the last one counts, as in protobuf. Where a
+// message does, or a header in the map, protobuf has more to say, and decodes
+// it all. The check refers to data, which must not change any more.
 func decodeCheck(data []byte) (check, error) {
 	d := decoder{}
 	d.attributes(d.only(data, checkAttributes))
@@ -65,7 +65,7 @@ func decodeCheck(data []byte) (check, error) {
 type decoder struct {
 	check
 	err   error
-	twice bool // something that should stand once does not
+	twice bool // a message that should stand once does not, or a credential
 }
 
 // next takes a field off data. value is nil where it is of another type than
@@ -122,7 +122,6 @@ func (d *decoder) attributes(data []byte) {
 func (d *decoder) extension(data []byte) {
 	key, value, _ := d.entry(data)
 	if key == filterKey {
-		d.twice = d.twice || d.filter
 		d.filter = value == filterVersion
 	}
 }
@@ -185,7 +184,6 @@ func (d *decoder) entry(data []byte) (key, value, raw string) {
 		case entryValue:
 			d.text(&value, field)
 		case headerRaw:
-			d.twice = d.twice || raw != ""
 			raw = stringOf(field)
 		}
 	}
@@ -194,7 +192,6 @@ func (d *decoder) entry(data []byte) (key, value, raw string) {
 
 // text reads a string, which is UTF-8.
 func (d *decoder) text(to *string, value []byte) {
-	d.twice = d.twice || *to != ""
 	if !utf8.Valid(value) {
 		d.err = errCheck
 	}

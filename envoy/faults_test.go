@@ -81,6 +81,9 @@ func headersThen(next func(*grpc.Server, procStream) error) func(*grpc.Server, p
 // TestBrokenFilter puts filters that fail in the place of ours. The control of
 // each is the same request with a secret that needs no filter.
 func TestBrokenFilter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	w, upstream := newWorld(t), newAPI(t)
 	socket, edit := elsewhere(t)
 	proxy := startProxy(t, w.serve(t), upstream, append(edit, "max_stream_duration: 330s", "max_stream_duration: 2s")...)

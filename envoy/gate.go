@@ -11,6 +11,7 @@ import (
 
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // Options are what a gate works with.
@@ -21,6 +22,9 @@ type Options struct {
 
 	// ForwardSecret lets the credential go on to the upstream.
 	ForwardSecret bool
+
+	Decisions *DecisionLog    // nil: no decision is logged
+	Traces    *trace.Exporter // nil: no check is traced
 
 	Filter FilterOptions // its Log is that of the gate
 }
@@ -47,7 +51,14 @@ func NewGate(o Options) *Gate {
 func (g *Gate) check(ctx context.Context, c check) (*answer, error) {
 	begun := time.Now()
 	v, pair := g.decide(ctx, c)
-	g.Stats.count(v.Reason, time.Since(begun))
+	took := time.Since(begun)
+	g.Stats.count(v.Reason, took)
+	if g.o.Decisions != nil {
+		g.o.Decisions.add(v, begun, took)
+	}
+	if g.o.Traces != nil { // reading metadata costs more than all else here
+		g.trace(ctx, v, begun, took)
+	}
 	return g.answer(v, pair)
 }
 

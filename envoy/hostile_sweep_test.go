@@ -136,6 +136,9 @@ func TestSweepFindsWidened(t *testing.T) {
 // TestSweepThroughEnvoy sends every path through real Envoys, and has the
 // judge read what arrives.
 func TestSweepThroughEnvoy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
 	w := newWorld(t)
 	for _, way := range []string{hardened, plain} {
 		upstream, eye := newRawRecorder(t), &watch{}

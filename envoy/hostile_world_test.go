@@ -73,7 +73,7 @@ func (w *world) newGate(t testing.TB) *envoy.Gate {
 	secrets.Look(t.Context())
 	must(t, secrets.Begin(t.Context()))
 	return envoy.NewGate(envoy.Options{
-		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler),
+		Secrets: secrets, Catalog: func() *authz.Catalog { return w.catalog }, Log: slog.New(slog.DiscardHandler), Traces: w.traces,
 	})
 }
 

@@ -80,29 +80,32 @@ func FuzzParse(f *testing.F) {
 		f.Add(data, "192.0.2.1")
 		f.Add(append(data, data...), "::ffff:192.0.2.1%eth0") // fields that stand twice
 	}
-	f.Fuzz(func(t *testing.T, data []byte, address string) {
-		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(clientIP, address))
-		c, err := decodeCheck(data)
-		var r authv3.CheckRequest
-		if bad := proto.Unmarshal(data, &r); bad != nil { // it may be wrong where decodeCheck does not look
-			return
-		}
-		if err != nil {
-			t.Fatalf("decodeCheck = %v, want %v", err, &r)
-		}
-		in, read, reason := parse(c)
-		in.Address = clientAddress(ctx)
-		http := r.GetAttributes().GetRequest().GetHttp()
-		path, token, want := readPlainly(&r)
-		if reason != want || in.Path != path || in.Method != http.GetMethod() || in.Host != http.GetHost() || read.Reveal() != token {
-			t.Errorf("decodeCheck = %+v, %v, want %q, %q, %v", in, reason, path, token, want)
-		}
-		if in.Filter != (r.GetAttributes().GetContextExtensions()["postern-filter"] == "v1") {
-			t.Errorf("decodeCheck: filter %v", in.Filter)
-		}
-		told, err := netip.ParseAddr(address)
-		if in.Address.IsValid() != (err == nil) || in.Address.Zone() != "" || in.Address.Is4In6() || err == nil && told.Unmap().WithZone("") != in.Address {
-			t.Errorf("decodeCheck: address %v of %q", in.Address, address)
-		}
-	})
+	f.Fuzz(checkParse)
+}
+
+func checkParse(t *testing.T, data []byte, address string) {
+	t.Helper()
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(clientIP, address))
+	c, err := decodeCheck(data)
+	var r authv3.CheckRequest
+	if bad := proto.Unmarshal(data, &r); bad != nil { // it may be wrong where decodeCheck does not look
+		return
+	}
+	if err != nil {
+		t.Fatalf("decodeCheck = %v, want %v", err, &r)
+	}
+	in, read, reason := parse(c)
+	in.Address = clientAddress(ctx)
+	http := r.GetAttributes().GetRequest().GetHttp()
+	path, token, want := readPlainly(&r)
+	if reason != want || in.Path != path || in.Method != http.GetMethod() || in.Host != http.GetHost() || read.Reveal() != token {
+		t.Errorf("decodeCheck = %+v, %v, want %q, %q, %v", in, reason, path, token, want)
+	}
+	if in.Filter != (r.GetAttributes().GetContextExtensions()["postern-filter"] == "v1") {
+		t.Errorf("decodeCheck: filter %v", in.Filter)
+	}
+	told, err := netip.ParseAddr(address)
+	if in.Address.IsValid() != (err == nil) || in.Address.Zone() != "" || in.Address.Is4In6() || err == nil && told.Unmap().WithZone("") != in.Address {
+		t.Errorf("decodeCheck: address %v of %q", in.Address, address)
+	}
 }

@@ -7,8 +7,8 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/postern/postern/authz"
@@ -52,7 +52,7 @@ func allow(v authz.Verdict, forwardSecret bool) *authv3.CheckResponse {
 		askWhole(ok, v)
 	}
 	return &authv3.CheckResponse{
-		Status:       &rpcstatus.Status{Code: int32(codes.OK)},
+		Status:       status.New(codes.OK, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: ok},
 	}
 }
@@ -95,11 +95,11 @@ func forbidden(v authz.Verdict) *authv3.CheckResponse {
 	return deny(http.StatusForbidden, codes.PermissionDenied, bodyNoPermission, headers...)
 }
 
-func deny(status int, code codes.Code, body string, headers ...*corev3.HeaderValueOption) *authv3.CheckResponse {
+func deny(httpStatus typev3.StatusCode, code codes.Code, body string, headers ...*corev3.HeaderValueOption) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(code)},
+		Status: status.New(code, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_DeniedResponse{DeniedResponse: &authv3.DeniedHttpResponse{
-			Status:  &typev3.HttpStatus{Code: typev3.StatusCode(status)},
+			Status:  &typev3.HttpStatus{Code: httpStatus},
 			Headers: append(headers, header("content-type", "application/json")),
 			Body:    body,
 		}},
@@ -114,21 +114,29 @@ func header(name, value string) *corev3.HeaderValueOption {
 	}
 }
 
+// facts are what is told of a verdict: to Envoy, in the decision log and in
+// spans. What is not known is left out.
+func facts(v authz.Verdict) [][2]string {
+	told := make([][2]string, 0, 5)
+	for _, f := range [...][2]string{
+		{"decision", v.Reason.Decision().String()}, {"reason", v.Reason.String()},
+		{"merchant_id", v.Merchant}, {"secret_id", v.SecretID}, {"endpoint", strings.Join(v.Permissions(), " ")},
+	} {
+		if f[1] != "" {
+			told = append(told, f)
+		}
+	}
+	return told
+}
+
 // dynamicMetadata is what Envoy's access log, rate limits and response filter
 // may read of a verdict.
 func dynamicMetadata(v authz.Verdict) *structpb.Struct {
-	fields := map[string]*structpb.Value{
-		"decision": structpb.NewStringValue(v.Reason.Decision().String()),
-		"reason":   structpb.NewStringValue(v.Reason.String()),
+	fields := map[string]*structpb.Value{}
+	set := func(name, value string) { fields[name] = structpb.NewStringValue(value) }
+	for _, f := range facts(v) {
+		set(f[0], f[1])
 	}
-	set := func(name, value string) {
-		if value != "" {
-			fields[name] = structpb.NewStringValue(value)
-		}
-	}
-	set("merchant_id", v.Merchant)
-	set("secret_id", v.SecretID)
-	set("endpoint", strings.Join(v.Permissions(), " "))
 	if v.Reason.Decision() == authz.Allow && len(v.Remove) > 0 {
 		set("filter", "required")
 		fields["filter_paths"] = textList(v.Remove)

@@ -21,6 +21,7 @@ import (
 	"github.com/postern/postern/cache/store"
 	"github.com/postern/postern/cache/store/storetest"
 	"github.com/postern/postern/envoy"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // importedToken is a token that was minted elsewhere.
@@ -38,6 +39,7 @@ type world struct {
 	protocols *http.Protocols // of ask; nil: HTTP/1.1
 
 	filter envoy.FilterOptions           // of gates that serve from now on
+	traces *trace.Exporter               // of newGate's; nil: none
 	gate   *envoy.Gate                   // that serves, after serve
 	server *grpc.Server                  // of gate
 	next   atomic.Pointer[authz.Catalog] // what catalog was replaced with while it serves, or nil

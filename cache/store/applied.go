@@ -36,7 +36,7 @@ func (s *Store) Settle(ctx context.Context, d Deletion, begun time.Time, wait ti
 	}
 	a := Applied{Applied: len(applied), Known: len(applied) + len(late), Milliseconds: time.Since(begun).Milliseconds(), Late: []Late{}}
 	for _, sidecar := range late {
-		a.Late = append(a.Late, Late{sidecar.Name, sidecar.Seen, sidecar.StoppedBy()})
+		a.Late = append(a.Late, Late{sidecar.Name, sidecar.Seen, sidecar.stoppedBy()})
 	}
 	return a, nil
 }

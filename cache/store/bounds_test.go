@@ -109,7 +109,7 @@ func TestTimeoutBoundsFrozenServer(t *testing.T) {
 
 func TestRecoversAfterCrash(t *testing.T) {
 	s := storetest.Redis(t, "--appendonly", "yes", "--appendfsync", "always")
-	c := connect(t, Options{URL: s.URL(), Timeout: bound})
+	c := connect(t, Options{URL: s.URL(), Timeout: patient})
 	useIt(t, c)
 	s.Stop()
 	for range 20 {

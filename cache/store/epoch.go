@@ -20,9 +20,9 @@ const epochKey = "postern:epoch"
 // key file of another store.
 var ErrForeign = errors.New("the key file has no key of this store: use the key file that the store's secrets were made with")
 
-// ErrEmptied says that the store has lost its epoch while sidecars run that
+// errEmptied says that the store has lost its epoch while sidecars run that
 // know one.
-var ErrEmptied = errors.New("the store was emptied or replaced while sidecars run that know it: restore it from a backup; or, to begin anew, stop them first")
+var errEmptied = errors.New("the store was emptied or replaced while sidecars run that know it: restore it from a backup; or, to begin anew, stop them first")
 
 // epochRecord is the stored form of an epoch.
 type epochRecord struct {
@@ -102,7 +102,7 @@ func (s *Store) beginLog(ctx context.Context) error {
 func (s *Store) checkFleet(ctx context.Context) error {
 	fleet, _, err := s.Fleet(ctx)
 	if err == nil && slices.ContainsFunc(fleet, func(sidecar Sidecar) bool { return sidecar.Epoch != "" }) {
-		err = ErrEmptied
+		err = errEmptied
 	}
 	return err
 }

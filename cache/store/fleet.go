@@ -51,9 +51,9 @@ type Sidecar struct {
 	Seen time.Time // of its last report, by Redis's clock
 }
 
-// StoppedBy is when the sidecar must have stopped using a secret as it was
+// stoppedBy is when the sidecar must have stopped using a secret as it was
 // before the last report, by Redis's clock.
-func (s Sidecar) StoppedBy() time.Time { return s.Seen.Add(s.Bound) }
+func (s Sidecar) stoppedBy() time.Time { return s.Seen.Add(s.Bound) }
 
 // hasApplied reports whether the sidecar has applied the log's entry at p, in
 // the store of an epoch. One that knows another store, or none, may speak of
@@ -151,9 +151,9 @@ func (s *Store) Fleet(ctx context.Context) ([]Sidecar, time.Time, error) {
 	for name, text := range fields {
 		sidecar, err := parseSidecar(name, text)
 		switch {
-		case err != nil || now.Sub(sidecar.StoppedBy()) > time.Hour:
+		case err != nil || now.Sub(sidecar.stoppedBy()) > time.Hour:
 			s.client.HDel(ctx, fleetKey, name) // for tidiness: the next look tries again
-		case now.Before(sidecar.StoppedBy()):
+		case now.Before(sidecar.stoppedBy()):
 			fleet = append(fleet, sidecar)
 		}
 	}

@@ -60,12 +60,12 @@ func names(t *testing.T, w *world) {
 		t.Fatalf("Fleet = %+v, %v, want %+v", fleet, err, r)
 	}
 	s := fleet[0]
-	if s.Seen.Before(before.Truncate(time.Microsecond)) || s.Seen.After(now) || s.StoppedBy() != s.Seen.Add(r.Bound) || !now.Before(s.StoppedBy()) {
-		t.Errorf("seen %v, stopped by %v, now %v, want them from %v on, %v apart", s.Seen, s.StoppedBy(), now, before, r.Bound)
+	if s.Seen.Before(before.Truncate(time.Microsecond)) || s.Seen.After(now) || s.stoppedBy() != s.Seen.Add(r.Bound) || !now.Before(s.stoppedBy()) {
+		t.Errorf("seen %v, stopped by %v, now %v, want them from %v on, %v apart", s.Seen, s.stoppedBy(), now, before, r.Bound)
 	}
 	w.reports("lasting", "", Position{})
 	w.same("the fleet", w.fleet(), []string{"brief", "lasting"})
-	time.Sleep(time.Until(s.StoppedBy()))
+	time.Sleep(time.Until(s.stoppedBy()))
 	w.same("the fleet later", w.fleet(), []string{"lasting"})
 	if _, err := w.Report(t.Context(), r, false); err != nil {
 		t.Fatal(err)
@@ -199,8 +199,8 @@ func beginsNotAnew(t *testing.T, w *world) {
 	_, _, legacy := w.CreateLegacy(t.Context(), legacySecret("m"))
 	_, imported := w.Import(t.Context(), some("m"), [32]byte{1})
 	for _, err := range []error{create, legacy, imported, w.SaveCatalog(t.Context(), &authz.Catalog{})} {
-		if !errors.Is(err, ErrEmptied) {
-			t.Errorf("first write of an emptied store: %v, want %v", err, ErrEmptied)
+		if !errors.Is(err, errEmptied) {
+			t.Errorf("first write of an emptied store: %v, want %v", err, errEmptied)
 		}
 	}
 	w.unchanged("a refusal", before)

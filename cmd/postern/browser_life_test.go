@@ -63,8 +63,8 @@ func TestLifeOnThePage(t *testing.T) {
 
 	// Refused, with all that was typed.
 	b.press(".head a")
-	b.do(chromedp.SendKeys(chromedp.CSS("#allow_ips"), "127.0.0.1\nnowhere"))
 	b.picture("form", "light", 900, 900)
+	b.do(chromedp.SendKeys(chromedp.CSS("#allow_ips"), "127.0.0.1\nnowhere"))
 	b.audit("form")
 	b.press("main button.primary")
 	b.shows("A description is needed", "Tick at least one permission", `"nowhere" is no IP address`)
@@ -99,7 +99,7 @@ func TestLifeOnThePage(t *testing.T) {
 	s.form("secret create --merchant shop-a --permission bookOrders --permission getOrderLabel --description", "3PL Melbourne, without prices")
 	b.open("/merchants/shop-a/integrations")
 	redacted := token[:4] + "**************" + token[24:]
-	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never")
+	b.shows(redacted, "Warehouse East & returns", "Created at: "+time.Now().UTC().Format("02/01/2006 - "), "Never used")
 	b.lacks(token)
 	b.picture("list", "light", 1000, 720)
 	b.picture("phone", "dark", 390, 844)
@@ -147,7 +147,7 @@ func TestLifeOnThePage(t *testing.T) {
 	b.picture("delete", "light", 900, 660)
 	b.audit("delete")
 	b.press("button.danger")
-	b.shows("Deleted", "Warehouse East & returns, "+redacted+", is deleted for good.", "It has stopped working everywhere: 1 of 1 gateways have confirmed it.")
+	b.shows("Deleted", "Warehouse East & returns, "+redacted+", is deleted for good.", "It has stopped working everywhere.", "Applied by 1 of 1 sidecars")
 	b.audit("deleted")
 	if got := through(t, proxy, token, "GET", "/api/3/orders/PP1/tracking"); got != 401 {
 		t.Errorf("a request with the deleted secret = %d, want 401", got)

@@ -22,6 +22,9 @@ type browser struct {
 func (o *office) browse(scripts bool) *browser {
 	t := o.s.t
 	t.Helper()
+	if testing.Short() {
+		t.Skip("long: it drives a browser")
+	}
 	program, err := exec.LookPath("chromium")
 	if err != nil {
 		t.Fatal("chromium is missing: make chromium installs it")

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/postern/postern/envoy/envoyproc"
+	"github.com/postern/postern/envoy/trace/tracetest"
 )
 
 // leaks names the forms in which a text holds a token, or what would do as
@@ -81,10 +82,10 @@ func TestTokensDoNotPrint(t *testing.T) {
 		arrived = append(arrived, fmt.Sprint(r.Method, r.URL.Path, r.Header))
 	}))
 	t.Cleanup(upstream.Close)
-
 	tokens := s.mintAll()
-	g := s.serve("")
-	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Gate: "unix:" + g.socket, Upstream: upstream.Listener.Addr().String()})
+	collector := tracetest.Start(t)
+	g := s.serve("--decision-log 1000 --trace-endpoint " + collector.URL())
+	proxy, err := envoyproc.Start(t.Context(), envoyproc.Options{Gate: "unix:" + g.socket, Upstream: upstream.Listener.Addr().String(), Edit: alwaysTraced})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +104,7 @@ func TestTokensDoNotPrint(t *testing.T) {
 	_, state := g.get("/readyz")
 	s.runWith(tokens[0]+"\n", "secret delete --token-stdin")
 	useToken(t, proxy.Listen, tokens[0])
+	g.await("send its spans", func() bool { return strings.Contains(collector.Bytes(), "deleted") })
 
 	s.mu.Lock()
 	said := strings.Join(s.said, "\n")
@@ -110,6 +112,7 @@ func TestTokensDoNotPrint(t *testing.T) {
 	written := map[string]string{
 		"the sidecar's log": g.log.String(), "metrics": metrics, "readiness": state, "Envoy's access log": proxy.AccessLog(), "Envoy's stderr": proxy.Stderr(),
 		"what Redis was asked": asked.String(), "Redis's files": s.appendOnlyFile(), "Redis": s.dump(), "what arrived": strings.Join(arrived, "\n"),
+		"spans": collector.Bytes(),
 	}
 	for name, text := range written {
 		if len(text) == 0 && name != "Envoy's stderr" {
@@ -130,6 +133,13 @@ func TestTokensDoNotPrint(t *testing.T) {
 		}
 	}
 	t.Logf("%d tokens were looked for in %d kinds of writing, and in what %d commands said", len(tokens), len(written), len(s.said)/2)
+}
+
+// alwaysTraced is the edit of envoy.yaml by which each check is of a trace that
+// is kept.
+func alwaysTraced(bootstrap string) string {
+	const before = "                - {key: x-request-id,"
+	return strings.Replace(bootstrap, before, "                - {key: traceparent, value: "+sampled+"}\n"+before, 1)
 }
 
 // mintAll mints a token in every way. The last one was minted elsewhere.

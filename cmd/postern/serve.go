@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -32,6 +33,8 @@ func serve(c *call) error {
 	usage := c.flags.Duration("usage-every", 30*time.Second, "how often uses of secrets are written to the store, about; 1m at most")
 	maxBody := c.size("filter-max-body", 8<<20, "`SIZE` of the largest answer that data is removed from; a larger one is withheld")
 	memory := c.size("filter-memory", 128<<20, "`SIZE` of all answers held at one time, about twice that of their bodies; more are withheld")
+	c.flags.IntVar(&o.DecisionLog, "decision-log", 0, "decisions a second that are logged: `N` that allow, and N others; 0: none")
+	traces := c.flags.String("trace-endpoint", "", "`URL` of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces: spans of checks go there; none, if not given")
 	name := c.flags.String("name", "", "of this process among the sidecars; host and process, if not given")
 	if _, err := c.parse(0); err != nil {
 		return err
@@ -43,11 +46,14 @@ func serve(c *call) error {
 	if o.Binding, err = binding.options(); err != nil {
 		return err
 	}
-	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 {
-		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale and --drain-timeout at least 0")
+	if *timeout <= 0 || *size <= 0 || *stale < 0 || *lag <= 0 || o.DrainTimeout < 0 || o.DecisionLog < 0 {
+		return usagef("--redis-timeout, --cache-size and --lag-limit must be more than 0, --max-stale, --drain-timeout and --decision-log at least 0")
 	}
 	if *maxBody <= 0 || *memory/2 < *maxBody {
 		return usagef("--filter-max-body must be more than 0, and --filter-memory at least twice that: an answer is held before and after")
+	}
+	if o.TraceEndpoint, err = traceEndpoint(*traces); err != nil {
+		return err
 	}
 	o.FilterMaxBody, o.FilterMemory = int64(*maxBody), int64(*memory)
 	if *usage <= 0 || *usage > time.Minute {
@@ -80,6 +86,22 @@ func (c *call) serve(o sidecar.Options, storing storeFlags) error {
 	o.Store, o.StoreName = store.New(client, keys), store.Redacted(*storing.redis)
 	tuneGarbage(o.Cache.Size, o.FilterMemory)
 	return sidecar.Run(c.ctx, o)
+}
+
+// traceEndpoint is the URL of a collector, or nil. It may hold credentials: no
+// error repeats it.
+func traceEndpoint(text string) (*url.URL, error) {
+	if text == "" {
+		return nil, nil
+	}
+	u, err := url.Parse(text)
+	switch {
+	case err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "":
+		return nil, usagef("--trace-endpoint is no URL of a collector: write http://HOST:4318/v1/traces, or https:// (its text is not shown, as it may hold a password)")
+	case strings.Trim(u.Path, "/") == "":
+		return nil, usagef("--trace-endpoint has no path: collectors take spans at /v1/traces, so write http://HOST:4318/v1/traces")
+	}
+	return u, nil
 }
 
 func health(c *call) error {

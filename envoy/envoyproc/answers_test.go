@@ -7,7 +7,6 @@ import (
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	authv3 "github.com/envoyproxy/go-control-plane/envoy/service/auth/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -15,7 +14,7 @@ import (
 
 func allow(set ...string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
-		Status: &rpcstatus.Status{Code: int32(codes.OK)},
+		Status: status.New(codes.OK, "").Proto(),
 		HttpResponse: &authv3.CheckResponse_OkResponse{OkResponse: &authv3.OkHttpResponse{
 			Headers: headers(set...), HeadersToRemove: []string{"authorization"},
 		}},
@@ -25,7 +24,7 @@ func allow(set ...string) *authv3.CheckResponse {
 
 func deny(code typev3.StatusCode, decision, body string, set ...string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(codes.PermissionDenied)},
+		Status:          status.New(codes.PermissionDenied, "").Proto(),
 		HttpResponse:    &authv3.CheckResponse_DeniedResponse{DeniedResponse: denial(code, body, set...)},
 		DynamicMetadata: verdict(decision),
 	}
@@ -34,7 +33,7 @@ func deny(code typev3.StatusCode, decision, body string, set ...string) *authv3.
 // fail answers by the message's error_response instead of its denied_response.
 func fail(code typev3.StatusCode, body string, set ...string) *authv3.CheckResponse {
 	return &authv3.CheckResponse{
-		Status:          &rpcstatus.Status{Code: int32(codes.Unavailable)},
+		Status:          status.New(codes.Unavailable, "").Proto(),
 		HttpResponse:    &authv3.CheckResponse_ErrorResponse{ErrorResponse: denial(code, body, set...)},
 		DynamicMetadata: verdict("error"),
 	}

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// MasterName is the name under which Sentinel watches the master.
-const MasterName = "main"
+// masterName is the name under which Sentinel watches the master.
+const masterName = "main"
 
 // SentinelGroup is a master, its replica, and three Sentinels of which two
 // must agree. With --requirepass, the Sentinels have that password too.
@@ -60,7 +60,7 @@ func (g *SentinelGroup) startSentinels(t testing.TB, ca *authority, args []strin
 		s.Start()
 	}
 	for _, s := range g.Sentinels {
-		s.await("reach its quorum", func() bool { _, err := s.try("SENTINEL", "CKQUORUM", MasterName); return err == nil })
+		s.await("reach its quorum", func() bool { _, err := s.try("SENTINEL", "CKQUORUM", masterName); return err == nil })
 	}
 }
 
@@ -68,16 +68,16 @@ func (g *SentinelGroup) startSentinels(t testing.TB, ca *authority, args []strin
 func (g *SentinelGroup) config(i int) string {
 	var b strings.Builder
 	host, port, _ := net.SplitHostPort(g.Data[0].Addr)
-	fmt.Fprintf(&b, "sentinel myid %040d\nsentinel monitor %s %s %s 2\n", i+1, MasterName, host, port)
-	fmt.Fprintf(&b, "sentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 4000\n", MasterName, MasterName)
+	fmt.Fprintf(&b, "sentinel myid %040d\nsentinel monitor %s %s %s 2\n", i+1, masterName, host, port)
+	fmt.Fprintf(&b, "sentinel down-after-milliseconds %s 500\nsentinel failover-timeout %s 4000\n", masterName, masterName)
 	if pass := g.Data[0].password; pass != "" {
-		fmt.Fprintf(&b, "requirepass %q\nsentinel sentinel-pass %q\nsentinel auth-pass %s %q\n", pass, pass, MasterName, pass)
+		fmt.Fprintf(&b, "requirepass %q\nsentinel sentinel-pass %q\nsentinel auth-pass %s %q\n", pass, pass, masterName, pass)
 	}
 	host, port, _ = net.SplitHostPort(g.Data[1].Addr)
-	fmt.Fprintf(&b, "sentinel known-replica %s %s %s\n", MasterName, host, port)
+	fmt.Fprintf(&b, "sentinel known-replica %s %s %s\n", masterName, host, port)
 	for j, s := range g.Sentinels {
 		if host, port, _ = net.SplitHostPort(s.Addr); j != i {
-			fmt.Fprintf(&b, "sentinel known-sentinel %s %s %s %040d\n", MasterName, host, port, j+1)
+			fmt.Fprintf(&b, "sentinel known-sentinel %s %s %s %040d\n", masterName, host, port, j+1)
 		}
 	}
 	return b.String()
@@ -90,7 +90,7 @@ func (g *SentinelGroup) URL() string {
 	for i, s := range g.Sentinels {
 		addrs[i] = s.Addr
 	}
-	u := scheme(first) + credentials("", first.password) + strings.Join(addrs, ",") + "?master=" + MasterName
+	u := scheme(first) + credentials("", first.password) + strings.Join(addrs, ",") + "?master=" + masterName
 	if first.password != "" {
 		u += "&sentinel_password=" + strings.ReplaceAll(url.QueryEscape(first.password), "+", "%20")
 	}
@@ -102,7 +102,7 @@ func (g *SentinelGroup) URL() string {
 func (g *SentinelGroup) Failover() *Server {
 	old := g.AwaitMaster(nil)
 	old.t.Helper()
-	g.live()[0].Do("SENTINEL", "FAILOVER", MasterName)
+	g.live()[0].Do("SENTINEL", "FAILOVER", masterName)
 	return g.AwaitMaster(old)
 }
 
@@ -138,7 +138,7 @@ func (g *SentinelGroup) AwaitMaster(old *Server) *Server {
 func (g *SentinelGroup) named() *Server {
 	var addr string
 	for _, s := range g.live() {
-		reply, _ := s.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", MasterName).([]any)
+		reply, _ := s.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", masterName).([]any)
 		if len(reply) != 2 {
 			return nil
 		}

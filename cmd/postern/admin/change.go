@@ -90,9 +90,9 @@ func deletedViewOf(done desk.Deleted) deletedView {
 		return deletedView{done, "No gateway runs, so nothing has confirmed it. One that starts from now on refuses it.", false}
 	case len(a.Late) > 0:
 		by := end.Add(time.Second).UTC().Format(toTheSecond) // not before it
-		return deletedView{done, fmt.Sprintf("It stops working everywhere by %s UTC at the latest: %d of %d gateways have confirmed it so far.", by, a.Applied, a.Known), false}
+		return deletedView{done, fmt.Sprintf("It stops working everywhere by %s UTC at the latest.", by), false}
 	}
-	return deletedView{done, fmt.Sprintf("It has stopped working everywhere: %d of %d gateways have confirmed it.", a.Applied, a.Known), true}
+	return deletedView{done, "It has stopped working everywhere.", true}
 }
 
 func (s *server) pageDelete(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {

@@ -95,9 +95,9 @@ func describeUse(created, last, now time.Time) (text string, long bool) {
 	days, long := int(idle.Hours()/24), idle >= authz.UnusedAfter
 	switch {
 	case never && long:
-		return fmt.Sprintf("Never in %d days", days), true
+		return fmt.Sprintf("Never used in %d days", days), true
 	case never:
-		return "Never", false
+		return "Never used", false
 	case last.IsZero():
 		return fmt.Sprintf("Not in the last %d days", days), true
 	case long:

@@ -9,6 +9,7 @@ import (
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/cache"
 	"github.com/postern/postern/envoy"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // The metrics, beside the Go runtime's and the process's.
@@ -28,6 +29,7 @@ var (
 	refused       = prometheus.NewDesc("postern_lookups_refused_total", "Look-ups of tokens minted elsewhere that were not made: known not to exist, or too many.", nil, nil)
 	usesWritten   = prometheus.NewDesc("postern_usage_written_total", "Uses of secrets that the store was told of.", nil, nil)
 	usesDropped   = prometheus.NewDesc("postern_usage_dropped_total", "Uses of secrets that the store will not be told of, for want of room.", nil, nil)
+	traceSpans    = prometheus.NewDesc("postern_trace_spans_total", "Spans of checks by what became of them: sent to the collector, failed as it did not take them, dropped for want of room.", []string{"result"}, nil)
 	ready         = prometheus.NewDesc("postern_ready", "1 once the store was seen and is the one of the key file.", nil, nil)
 	storeUp       = prometheus.NewDesc("postern_store_up", "1 while the store answers as it should.", nil, nil)
 	storeReplaced = prometheus.NewDesc("postern_store_replaced", "1 while the store answers and is not the one that this process first saw: it was emptied or replaced.", nil, nil)
@@ -49,7 +51,7 @@ var (
 // moment.
 func (s *sidecar) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped,
+		checks, checkDuration, answers, answerBytes, answerTime, cacheEntries, cacheHits, storeReads, storeErrors, staleAnswers, missing, invalid, refused, usesWritten, usesDropped, traceSpans,
 		ready, storeUp, storeReplaced, fresh, logLag, logGaps, storeUnsafe, oldestAnswer, clockSet, reloads, reloadRefused, catalogInfo,
 		buildInfo, maxStale, lagLimit,
 	} {
@@ -85,6 +87,13 @@ func (s *sidecar) Collect(out chan<- prometheus.Metric) {
 	count(refused, stats.Refused.Load())
 	count(usesWritten, stats.UsesWritten.Load())
 	count(usesDropped, stats.UsesDropped.Load())
+	spans := new(trace.Stats)
+	if s.traces != nil {
+		spans = &s.traces.Stats
+	}
+	count(traceSpans, spans.Sent.Load(), "sent")
+	count(traceSpans, spans.Failed.Load(), "failed")
+	count(traceSpans, spans.Dropped.Load(), "dropped")
 	gauge(cacheEntries, float64(s.secrets.Len()))
 	state, trouble := s.secrets.State()
 	gauge(ready, oneIf(s.secrets.Trusted()))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"os"
 	"os/signal"
 	"sync/atomic"
@@ -24,6 +25,7 @@ import (
 	"github.com/postern/postern/cmd/postern/listen"
 	"github.com/postern/postern/cmd/postern/reload"
 	"github.com/postern/postern/envoy"
+	"github.com/postern/postern/envoy/trace"
 )
 
 // How often the store is looked at.
@@ -52,6 +54,8 @@ type Options struct {
 	FilterMemory  int64         // of all answers held, likewise
 	DrainTimeout  time.Duration // of checks under way at the end
 	Log           *slog.Logger  // Required.
+	DecisionLog   int           // decisions logged a second, of each kind; 0: none
+	TraceEndpoint *url.URL      // of a collector, as in trace.Options; nil: no check is traced
 
 	Version, Commit string // of the program, for its metrics
 }
@@ -59,16 +63,19 @@ type Options struct {
 // sidecar is a run of Options.
 type sidecar struct {
 	Options
-	catalog atomic.Pointer[authz.Catalog]
-	secrets *cache.Secrets
-	gate    *envoy.Gate
-	server  *grpc.Server
-	health  *health.Server
-	files   []*reload.File
-	hangUp  chan os.Signal
-	ready   atomic.Bool // the store is trusted
+	catalog   atomic.Pointer[authz.Catalog]
+	secrets   *cache.Secrets
+	decisions *envoy.DecisionLog // or nil
+	traces    *trace.Exporter    // or nil
+	gate      *envoy.Gate
+	server    *grpc.Server
+	health    *health.Server
+	files     []*reload.File
+	hangUp    chan os.Signal
+	ready     atomic.Bool // the store is trusted
 
-	draining atomic.Bool // the end has begun
+	draining atomic.Bool   // the end has begun
+	cut      chan struct{} // closed at the end of the drain's time: what is under way is not waited for
 
 	// Of watchStore alone:
 	logged   string        // the freshness and the unsafe settings that were logged last
@@ -83,14 +90,20 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1)}
+	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1), cut: make(chan struct{})}
 	o.Cache.Catalog = func() string { return s.catalog.Load().Hash() }
 	s.secrets = cache.New(o.Store, o.Cache)
 	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
 	defer signal.Stop(s.hangUp)
 	s.catalog.Store(catalog)
 	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret,
+	if o.DecisionLog > 0 {
+		s.decisions = envoy.NewDecisionLog(o.Log, o.DecisionLog)
+	}
+	if o.TraceEndpoint != nil {
+		s.traces = trace.New(trace.Options{Endpoint: o.TraceEndpoint, Name: o.Cache.Name, Version: o.Version, Log: o.Log})
+	}
+	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions, Traces: s.traces,
 		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first: a process that fails on a taken port
@@ -133,7 +146,16 @@ func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 		if l.Protocol == listen.HTTP1 {
 			accept = opsServer.Serve
 		}
-		group.Go(func() error { return ignoreClosed(accept(l)) })
+		served := make(chan error, 1)
+		go func() { served <- ignoreClosed(accept(l)) }()
+		group.Go(func() error {
+			select {
+			case err := <-served:
+				return err
+			case <-s.cut:
+				return nil
+			}
+		})
 	}
 	for _, l := range b.Bound() {
 		serve(l)
@@ -146,6 +168,12 @@ func (s *sidecar) serve(ctx context.Context, b *listen.Binder) error {
 		return opsServer.Close()
 	})
 	group.Go(func() error { s.secrets.Follow(following); return nil })
+	if s.decisions != nil {
+		group.Go(func() error { s.decisions.Run(following); return nil })
+	}
+	if s.traces != nil {
+		group.Go(func() error { s.traces.Run(following); return nil })
+	}
 	group.Go(func() error { s.watchStore(ctx); return nil })
 	group.Go(func() error {
 		reload.Watch{Files: s.files, HangUp: s.hangUp, Log: s.Log, InUse: s.inUse}.Run(ctx)
@@ -169,9 +197,14 @@ func (s *sidecar) drain() {
 	s.draining.Store(true)
 	s.health.Shutdown()
 	s.Log.Info("draining", slog.Duration("timeout", s.DrainTimeout))
-	timer := time.AfterFunc(s.DrainTimeout, s.server.Stop)
-	defer timer.Stop()
-	s.server.GracefulStop()
+	stopped := make(chan struct{})
+	go func() { s.server.GracefulStop(); close(stopped) }()
+	select {
+	case <-stopped:
+	case <-time.After(s.DrainTimeout):
+		close(s.cut)
+		go s.server.Stop() // it waits for the handlers, and those may wait for the store
+	}
 	s.Log.Info("stopped")
 }
 

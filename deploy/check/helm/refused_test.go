@@ -35,6 +35,8 @@ func TestRefused(t *testing.T) {
 		{"memory of words", "postern: {resources: {limits: {memory: lots}}}", "/postern/resources/limits/memory"},
 		{"all pods at once", "podDisruptionBudget: {maxUnavailable: 100%}", "/podDisruptionBudget/maxUnavailable"},
 		{"a peer that is none", "networkPolicy: {clients: [{namespace: a}]}", "'namespace' not allowed"},
+		{"a URL for a collector", "traces: {host: 'http://otel'}", "/traces/host"},
+		{"more than all requests", "traces: {percent: 101}", "/traces/percent"},
 		{"no key", "keys: {secret: ''}", "/keys/secret"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -134,7 +134,7 @@ func TestCopies(t *testing.T) {
 	for _, file := range rules {
 		want["alerts/"+filepath.Base(file)] = read(t, file)
 	}
-	const own = "ops-listener.yaml ops-cluster.yaml"
+	const own = "ops-listener.yaml ops-cluster.yaml traces.yaml traces-headers.yaml traces-cluster.yaml"
 	for _, f := range loadChart(t).Files {
 		name, isFile := strings.CutPrefix(f.Name, "files/")
 		if !isFile || strings.Contains(own, name) || name == "alerts/test.yaml" {
@@ -155,8 +155,12 @@ func TestBootstrapDiffersAsNamed(t *testing.T) {
 	shipped := strings.Split(read(t, root+"/envoy/envoy.yaml"), "\n")
 	got := strings.Split(strings.TrimRight(bootstrap(t, settings(t)["everything"]), "\n")+"\n", "\n")
 	added := []string{`            address: {socket_address: {address: "api.shop.svc", port_value: 80}} # address: upstream`, "          xff_num_trusted_hops: 1"}
-	added = append(added, lines(t, "ops-listener.yaml")...)
-	added = append(added, lines(t, "ops-cluster.yaml")...)
+	for _, file := range []string{"ops-listener.yaml", "ops-cluster.yaml", "traces-headers.yaml"} {
+		added = append(added, lines(t, file)...)
+	}
+	traces := append(lines(t, "traces.yaml"), lines(t, "traces-cluster.yaml")...)
+	added = append(added, strings.Split(strings.NewReplacer("//collector:4318", "//otel.monitoring.svc:4319", "{value: 1}", "{value: 0.5}",
+		"{address: collector, port_value: 4318}", `{address: "otel.monitoring.svc", port_value: 4319}`).Replace(strings.Join(traces, "\n")), "\n")...)
 	removed := []string{"            address: {socket_address: {address: upstream, port_value: 8080}} # address: upstream"}
 	if d := less(got, shipped); !slices.Equal(sorted(d), sorted(less(added, shipped))) {
 		t.Errorf("lines added:\n%s", strings.Join(d, "\n"))

@@ -5,7 +5,9 @@
 {{- $edge := "          use_remote_address: true\n" }}
 {{- $listeners := "  listeners:\n  - name: public\n" }}
 {{- $clusters := "  clusters:\n  - name: postern\n" }}
-{{- range list $upstream $edge $listeners $clusters }}
+{{- $early := "              - {remove: x-api-secret-id}\n" }}
+{{- $log := "          access_log:\n" }}
+{{- range list $upstream $edge $listeners $clusters $early $log }}
 {{- if ne (len (splitList . $text)) 2 }}
 {{- fail (printf "files/envoy.yaml does not hold %q exactly once: this chart and that file do not belong together" .) }}
 {{- end }}
@@ -16,8 +18,17 @@
 {{- $text = replace $edge (printf "%s          xff_num_trusted_hops: %d\n" $edge (int .trustedHops)) $text }}
 {{- end }}
 {{- end }}
+{{- $collector := "" }}
+{{- with .Values.traces }}
+{{- if .host }}
+{{- $collector = replace "{address: collector, port_value: 4318}" (printf "{address: %q, port_value: %d}" .host (int .port)) ($.Files.Get "files/traces-cluster.yaml") }}
+{{- $tracing := replace "http://collector:4318/" (printf "http://%s:%d/" .host (int .port)) ($.Files.Get "files/traces.yaml") | replace "{value: 1}" (printf "{value: %v}" .percent) }}
+{{- $text = replace $early (printf "%s%s" $early ($.Files.Get "files/traces-headers.yaml")) $text }}
+{{- $text = replace $log (printf "%s%s" $tracing $log) $text }}
+{{- end }}
+{{- end }}
 {{- $text = replace $listeners (printf "  listeners:\n%s  - name: public\n" (.Files.Get "files/ops-listener.yaml")) $text }}
-{{- $text = replace $clusters (printf "  clusters:\n%s  - name: postern\n" (.Files.Get "files/ops-cluster.yaml")) $text }}
+{{- $text = replace $clusters (printf "  clusters:\n%s%s  - name: postern\n" (.Files.Get "files/ops-cluster.yaml") $collector) $text }}
 {{- $text }}
 {{- end }}
 

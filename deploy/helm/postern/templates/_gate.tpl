@@ -63,6 +63,11 @@ in the arguments, so that `kubectl exec … -- /postern merchant create m-1` fin
 {{- end }}
   - --ops=:9102
   - --drain-timeout={{ .root.Values.postern.drainSeconds }}s
+{{- with .root.Values.traces }}
+{{- if .host }}
+  - --trace-endpoint=http://{{ .host }}:{{ int .port }}/v1/traces
+{{- end }}
+{{- end }}
 {{- range .root.Values.postern.extraArgs }}
   - {{ . | quote }}
 {{- end }}

@@ -15,9 +15,6 @@ import (
 	"github.com/postern/postern/authz"
 )
 
-// shardCount is how many locks the cache is spread over; a power of two.
-const shardCount = 64
-
 // maxRaces is how often a read that raced a change is done again.
 const maxRaces = 3
 
@@ -55,47 +52,47 @@ type flight struct {
 	err    error
 }
 
-type shard struct {
+// kept are the secrets in memory, and the reads of others that are under way.
+type kept struct {
 	mu      sync.Mutex // guards what follows; never held across I/O
 	lru     *simplelru.LRU[key, entry]
 	flights map[key]*flight
 }
 
-// newShard is a shard of a cache of this size, with room for uneven spreading.
-func newShard(size int) shard {
-	lru, err := simplelru.NewLRU[key, entry](size/shardCount+size/shardCount/8+8, nil)
+func newKept(size int) kept {
+	lru, err := simplelru.NewLRU[key, entry](size, nil)
 	if err != nil {
 		panic(err) // only a size below 1 makes one
 	}
-	return shard{lru: lru, flights: map[key]*flight{}}
+	return kept{lru: lru, flights: map[key]*flight{}}
 }
 
-func (c *Secrets) shard(k key) *shard { return &c.shards[k[0]%shardCount] }
-
-func (s *shard) get(k key) (entry, bool) {
+func (s *kept) get(k key) (entry, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lru.Get(k)
 }
 
 // fill reads a secret and keeps what was read. Requests that come while a read
-// is under way share it. A request that cannot wait any longer leaves the read
-// to the others.
+// is under way share it, and wait no longer than they can. The one that reads
+// does so to the end: others may wait for it, and the read has a bound of its
+// own. It takes no goroutine for that, which would cost as much as the read.
 func (c *Secrets) fill(ctx context.Context, t authz.Lookup, read func() (*authz.Secret, error)) (*authz.Secret, error) {
 	k := keyOf(t.Digest)
-	s := c.shard(k)
-	s.mu.Lock()
-	if e, ok := s.lru.Get(k); ok && c.fresh.covers(e, time.Now()) { // of a read that ended since the caller looked
-		s.mu.Unlock()
+	c.kept.mu.Lock()
+	if e, ok := c.kept.lru.Get(k); ok && c.fresh.covers(e, time.Now()) { // of a read that ended since the caller looked
+		c.kept.mu.Unlock()
 		return e.secret, nil
 	}
-	f, ok := s.flights[k]
+	f, ok := c.kept.flights[k]
 	if !ok {
 		f = &flight{done: make(chan struct{})}
-		s.flights[k] = f
-		go c.fly(k, f, read)
+		c.kept.flights[k] = f
+		c.kept.mu.Unlock()
+		c.fly(k, f, read)
+		return f.secret, f.err
 	}
-	s.mu.Unlock()
+	c.kept.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.secret, f.err
@@ -112,10 +109,9 @@ func (c *Secrets) fly(k key, f *flight, read func() (*authz.Secret, error)) {
 		if p := recover(); p != nil {
 			f.secret, f.err = nil, fmt.Errorf("%w: panic: %v\n%s", authz.Internal, p, debug.Stack())
 		}
-		s := c.shard(k)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.flights, k)
+		c.kept.mu.Lock()
+		defer c.kept.mu.Unlock()
+		delete(c.kept.flights, k)
 		close(f.done)
 	}()
 	f.secret, f.err = c.readUnraced(read)
@@ -150,17 +146,16 @@ func (c *Secrets) keep(secret *authz.Secret, m mark) (*authz.Secret, bool) {
 	if !ok {
 		return nil, false
 	}
-	s := c.shard(k)
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	c.kept.mu.Lock()
+	defer c.kept.mu.Unlock()
 	if c.fresh.void(m, k) {
 		return nil, false
 	}
 	secret = lean(secret)
-	if old, ok := s.lru.Peek(k); ok && !old.secret.DeletedAt.IsZero() {
+	if old, ok := c.kept.lru.Peek(k); ok && !old.secret.DeletedAt.IsZero() {
 		secret = old.secret
 	}
-	s.lru.Add(k, entry{secret: secret, read: m.at, generation: m.generation, jitter: int8(rand.IntN(256) - 128)})
+	c.kept.lru.Add(k, entry{secret: secret, read: m.at, generation: m.generation, jitter: int8(rand.IntN(256) - 128)})
 	return secret, true
 }
 
@@ -176,16 +171,15 @@ func lean(s *authz.Secret) *authz.Secret {
 // way. A tombstone stays: it cannot change.
 func (c *Secrets) drop(k key) {
 	c.fresh.change(k)
-	s := c.shard(k)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if e, ok := s.lru.Peek(k); ok && e.secret.DeletedAt.IsZero() {
-		s.lru.Remove(k)
+	c.kept.mu.Lock()
+	defer c.kept.mu.Unlock()
+	if e, ok := c.kept.lru.Peek(k); ok && e.secret.DeletedAt.IsZero() {
+		c.kept.lru.Remove(k)
 	}
 }
 
-// len is how many secrets the shard keeps.
-func (s *shard) len() int {
+// len is how many secrets are in memory.
+func (s *kept) len() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lru.Len()

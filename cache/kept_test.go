@@ -25,8 +25,8 @@ func TestPanicDenies(t *testing.T) {
 	if secret != nil || !errors.Is(err, authz.Internal) || !strings.Contains(err.Error(), "a fault of ours") {
 		t.Errorf("fill that panics = %v, %v, want an internal error that tells it", secret, err)
 	}
-	if s := c.shard(keyOf(one.Digest)); len(s.flights) != 0 || s.len() != 0 {
-		t.Errorf("flights, kept = %d, %d after a panic, want none", len(s.flights), s.len())
+	if len(c.kept.flights) != 0 || c.Len() != 0 {
+		t.Errorf("flights, kept = %d, %d after a panic, want none", len(c.kept.flights), c.Len())
 	}
 	if secret, err := c.fill(t.Context(), one, read(one, "m")); err != nil || secret.Merchant != "m" {
 		t.Errorf("fill after a panic = %v, %v, want the secret", secret, err)
@@ -84,14 +84,14 @@ func TestSizeIsBounded(t *testing.T) {
 			digests = append(digests, d)
 		}
 		for _, d := range digests[:min(5, len(digests))] { // five are in use all the time
-			c.shard(keyOf(d)).get(keyOf(d))
+			c.kept.get(keyOf(d))
 		}
 	}
-	if got := c.Len(); got < size || got > size*9/8+8*shardCount {
-		t.Errorf("kept = %d, want %d or an eighth more", got, size)
+	if got := c.Len(); got != size {
+		t.Errorf("kept = %d, want %d", got, size)
 	}
 	for i, d := range digests {
-		_, kept := c.shard(keyOf(d)).get(keyOf(d))
+		_, kept := c.kept.get(keyOf(d))
 		if used := i < 5 || i >= 10; kept != used {
 			t.Errorf("digest %d is kept: %v, want %v", i, kept, used)
 		}
