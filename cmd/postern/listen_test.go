@@ -175,6 +175,9 @@ func TestCertificateReload(t *testing.T) {
 	if !trusts(fresh) {
 		t.Error("a certificate that cannot be read took the place of a good one")
 	}
+	if n := strings.Count(g.log.String(), "the TLS certificate cannot be read again"); trusts(fresh) && n != 1 {
+		t.Errorf("the log says %d times that the certificate cannot be read, want once", n)
+	}
 }
 
 func TestTLSFlags(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"maps"
@@ -34,7 +35,7 @@ func (c *call) printForm(asJSON bool, form authz.Form) error {
 	}
 	fmt.Fprintf(w, "redacted\t%s\nid\t%s\nmerchant\t%s\ndescription\t%s\n", form.Redacted, form.ID, form.Merchant, form.Description)
 	fmt.Fprintf(w, "permissions\t%s\nallowed IPs\t%s\ncreated\t%s\nexpires\t%s\n",
-		describePermissions(form), orElse(strings.Join(form.AllowIPs, ", "), "any"), form.CreatedAt.Format(time.RFC3339), describeExpiry(form))
+		describePermissions(form), cmp.Or(strings.Join(form.AllowIPs, ", "), "any"), form.CreatedAt.Format(time.RFC3339), describeExpiry(form))
 	if form.Usage != nil {
 		printUsage(w, form)
 	}
@@ -117,11 +118,4 @@ func describeSafety(u authz.UsageForm) string {
 		return fmt.Sprintf("from %s on, if it is not used until then", u.SafeFrom.Format(time.RFC3339))
 	}
 	return fmt.Sprintf("yes: not used for %d hours, as far as %d of %d sidecars have reported", int(authz.Quiet.Hours()), u.Sidecars, u.Sidecars)
-}
-
-func orElse(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"io"
@@ -60,7 +61,7 @@ func serve(c *call) error {
 		return usagef("--usage-every %v: want more than 0, and 1m at most", *usage)
 	}
 	o.Listen, o.KeyFile = *listen, *storing.keyFile
-	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, UsageEvery: *usage, Name: orElse(*name, processName())}
+	o.Cache = cache.Options{Size: *size, MaxStale: *stale, LagLimit: *lag, Timeout: *timeout, UsageEvery: *usage, Name: cmp.Or(*name, processName())}
 	return c.serve(o, storing)
 }
 

@@ -80,7 +80,7 @@ func Run(ctx context.Context, o Options) error {
 	watch := reload.Watch{HangUp: hangUp, Log: o.Log, Files: o.files(&current), InUse: func() []slog.Attr {
 		return []slog.Attr{slog.String("catalog", current.Load().Hash()), slog.Any("keys", o.Store.Keyring().KeyIDs())}
 	}}
-	b, err := listen.NewBinder(o.Binding)
+	b, err := listen.NewBinder(o.Binding, o.Log)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -52,9 +53,10 @@ type Binder struct {
 	bound    []*Listener
 }
 
-// NewBinder fails where the files of TLS cannot be used.
-func NewBinder(o Options) (*Binder, error) {
-	config, err := tlsConfig(o)
+// NewBinder fails where the files of TLS cannot be used. log is told where they
+// cannot be used again after a change.
+func NewBinder(o Options, log *slog.Logger) (*Binder, error) {
+	config, err := tlsConfig(o, log)
 	return &Binder{mode: o.SocketMode, insecure: o.Insecure, tls: config}, err
 }
 

@@ -5,20 +5,21 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"sync"
 	"time"
 )
 
 // tlsConfig is the configuration of TCP listeners, or nil where there is none.
-func tlsConfig(o Options) (*tls.Config, error) {
+func tlsConfig(o Options, log *slog.Logger) (*tls.Config, error) {
 	switch {
 	case o.TLSCert == "" && o.TLSKey == "" && o.TLSClientCA == "":
 		return nil, nil
 	case o.TLSCert == "" || o.TLSKey == "":
 		return nil, errors.New("--tls-cert and --tls-key go together, and --tls-client-ca needs both")
 	}
-	pair := &keyPair{cert: o.TLSCert, key: o.TLSKey}
+	pair := &keyPair{cert: o.TLSCert, key: o.TLSKey, log: log}
 	if _, err := pair.get(nil); err != nil {
 		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
 	}
@@ -38,13 +39,15 @@ func tlsConfig(o Options) (*tls.Config, error) {
 }
 
 // keyPair is a certificate that is read again when its file has changed. One
-// that cannot be read leaves the old one in use.
+// that cannot be read leaves the old one in use, and the log says so.
 type keyPair struct {
 	cert, key string
+	log       *slog.Logger
 
 	mu       sync.Mutex // guards what follows
 	loaded   *tls.Certificate
 	modified time.Time
+	trouble  string // why it cannot be read again, as logged last
 }
 
 func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
@@ -54,11 +57,15 @@ func (p *keyPair) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if err == nil && (p.loaded == nil || !info.ModTime().Equal(p.modified)) {
 		var pair tls.Certificate
 		if pair, err = tls.LoadX509KeyPair(p.cert, p.key); err == nil {
-			p.loaded, p.modified = &pair, info.ModTime()
+			p.loaded, p.modified, p.trouble = &pair, info.ModTime(), ""
 		}
 	}
-	if p.loaded != nil {
-		return p.loaded, nil
+	if p.loaded == nil {
+		return nil, err
 	}
-	return nil, err
+	if err != nil && err.Error() != p.trouble {
+		p.trouble = err.Error()
+		p.log.Error("the TLS certificate cannot be read again, and the old one stays in use until it expires", slog.String("file", p.cert), slog.Any("error", err))
+	}
+	return p.loaded, nil
 }

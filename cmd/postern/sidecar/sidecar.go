@@ -108,7 +108,7 @@ func Run(ctx context.Context, o Options) error {
 	s.server, s.health = envoy.NewServer(s.gate)
 	// The operators' address comes first: a process that fails on a taken port
 	// must not have taken a socket from a healthy one.
-	b, err := listen.NewBinder(o.Binding)
+	b, err := listen.NewBinder(o.Binding, o.Log)
 	if err != nil {
 		return err
 	}
@@ -201,11 +201,12 @@ func (s *sidecar) drain() {
 	go func() { s.server.GracefulStop(); close(stopped) }()
 	select {
 	case <-stopped:
+		s.Log.Info("stopped")
 	case <-time.After(s.DrainTimeout):
 		close(s.cut)
 		go s.server.Stop() // it waits for the handlers, and those may wait for the store
+		s.Log.Warn("stopped: checks that were under way are cut off")
 	}
-	s.Log.Info("stopped")
 }
 
 // watchStore looks at the store until ctx ends.
