@@ -122,12 +122,13 @@ func retiresNotUnderNewer(t *testing.T, w *world) {
 
 func retiresNotBlindly(t *testing.T, w *world) {
 	old := w.Keyring().KeyIDs()[0]
-	for i := range 10 {
+	for i := range 50 { // ids are random: of ten, each 50th run would leave a master without one
 		_, secret := w.made(fmt.Sprint("m-", i))
 		if _, err := w.Delete(t.Context(), secret.ID, AllReplicas); err != nil {
 			t.Fatal(err)
 		}
 	}
+	w.everyMasterHasRecords()
 	w.SetKeyring(promoted(t, w.Keyring()))
 	without, err := w.Keyring().Retire(old)
 	if err != nil {
