@@ -18,7 +18,8 @@ type breaker struct {
 	next     time.Time  // of the next probe, once there are enough failures
 }
 
-// breakers has a breaker for each master of the store, by address.
+// breakers has a breaker for each master of the store, by address. Those of
+// masters that left stay: a cluster has few.
 type breakers struct{ all sync.Map }
 
 func (b *breakers) of(master string) *breaker {

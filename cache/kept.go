@@ -82,6 +82,7 @@ func (c *Secrets) fill(ctx context.Context, t authz.Lookup, read func() (*authz.
 	c.kept.mu.Lock()
 	if e, ok := c.kept.lru.Get(k); ok && c.fresh.covers(e, time.Now()) { // of a read that ended since the caller looked
 		c.kept.mu.Unlock()
+		c.Stats.Hits.Add(1)
 		return e.secret, nil
 	}
 	f, ok := c.kept.flights[k]

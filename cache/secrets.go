@@ -140,7 +140,7 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), c.timeout)
 	defer cancel()
 	c.Stats.Reads.Add(1)
-	secret, err := c.readAny(ctx, t, seen)
+	secret, err := c.ask(ctx, t, seen)
 	if err == nil && secret.DeletedAt.IsZero() && c.follower.disowned(time.Now()) {
 		secret, err = nil, fmt.Errorf("%w: %w: %w", authz.StoreUnavailable, errDistrust, store.ErrUnfollowed)
 	}
@@ -157,15 +157,14 @@ func (c *Secrets) read(t authz.Lookup, seen bool) (*authz.Secret, error) {
 	return secret, err
 }
 
-// readAny reads the record under each digest that the token may have.
-func (c *Secrets) readAny(ctx context.Context, t authz.Lookup, seen bool) (*authz.Secret, error) {
-	for _, d := range t.All() {
-		secret, err := c.store.Read(ctx, d.ID())
-		if authz.ReasonOf(err) != authz.Unknown {
-			return secret, err
-		}
-	}
-	if t.Minted || seen {
+// ask asks the store for a secret, and believes that there is none only where
+// it is to be trusted with that.
+func (c *Secrets) ask(ctx context.Context, t authz.Lookup, seen bool) (*authz.Secret, error) {
+	secret, err := c.store.Find(ctx, t)
+	switch {
+	case authz.ReasonOf(err) != authz.Unknown:
+		return secret, err
+	case seen:
 		return nil, fmt.Errorf("read secret %s: %w", t.Digest.ID(), authz.RecordMissing)
 	}
 	return nil, c.believe(ctx)

@@ -81,7 +81,7 @@ func newUsage(every time.Duration) *usage {
 // Used notes that a request was allowed by a secret; any other verdict is no
 // use. What there is no room for is not noted, and counted. It returns what it
 // is noted at: nil where nothing is, or at several places.
-func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) (used *Pair) {
+func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) (noted *Pair) {
 	if v.Reason.Decision() != authz.Allow {
 		return nil
 	}
@@ -89,12 +89,12 @@ func (c *Secrets) Used(s *authz.Secret, v authz.Verdict, now time.Time) (used *P
 		return c.note(pair{s, nil}, now.Unix())
 	}
 	for _, e := range v.Endpoints {
-		used = c.note(pair{s, e}, now.Unix())
+		noted = c.note(pair{s, e}, now.Unix())
 	}
 	if len(v.Endpoints) > 1 {
 		return nil
 	}
-	return used
+	return noted
 }
 
 func (c *Secrets) note(p pair, at int64) *Pair {

@@ -82,7 +82,7 @@ func (f *Filter) Process(s procv3.ExternalProcessor_ProcessServer) error {
 // from 503. Where the stream simply ends, it would send the upstream's headers
 // and no body, were it not for postern.unfiltered in envoy.yaml.
 func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
-	order, result, err := f.filter(s)
+	o, result, err := f.filter(s)
 	if err == nil {
 		return outcome{result: result}
 	}
@@ -90,7 +90,7 @@ func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 		return outcome{Left, status.FromContextError(s.Context().Err()).Err()}
 	}
 	result = resultOf(err)
-	if sent := s.Send(withhold(result, order.safe)); sent != nil {
+	if sent := s.Send(withhold(result, o.safe)); sent != nil {
 		return outcome{Left, sent}
 	}
 	return outcome{result, err}
@@ -98,7 +98,7 @@ func (f *Filter) process(s procv3.ExternalProcessor_ProcessServer) outcome {
 
 // filter is the way of one answer. Nothing of it is sent on before all of it is
 // clean.
-func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (order order, result Result, err error) {
+func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (o order, result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("%w: panic: %v\n%s", Broken, p, debug.Stack())
@@ -106,29 +106,28 @@ func (f *Filter) filter(s procv3.ExternalProcessor_ProcessServer) (order order, 
 	}()
 	first, err := s.Recv()
 	if err != nil {
-		return order, Broken, err
+		return o, Broken, err
 	}
-	var head head
-	order, head, err = begin(first)
+	o, h, err := begin(first)
 	if err != nil {
-		return order, Broken, err
+		return o, Broken, err
 	}
-	if head.bodiless {
-		return order, Passed, s.Send(head.response(noLength))
+	if h.bodiless {
+		return o, Passed, s.Send(h.response(noLength))
 	}
-	if err := head.refuse(order.media); err != nil {
-		return order, Broken, err
+	if err := h.refuse(o.media); err != nil {
+		return o, Broken, err
 	}
-	body, trailers, err := f.hold(s, head)
+	body, trailers, err := f.hold(s, h)
 	defer body.release()
 	if err != nil {
-		return order, Broken, err
+		return o, Broken, err
 	}
-	clean, result, err := body.clean(head, order.paths)
+	clean, result, err := body.clean(h, o.paths)
 	if err != nil {
-		return order, Broken, err
+		return o, Broken, err
 	}
-	return order, result, send(s, head, clean, trailers)
+	return o, result, send(s, h, clean, trailers)
 }
 
 // begin reads what the gate said and what the upstream answers.

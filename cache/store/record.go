@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"time"
 
@@ -72,11 +73,18 @@ func openJSON(keys *authz.Keyring, name string, stored []byte, value any) (keyID
 	return keyID, nil
 }
 
-// decodeStrictly refuses what is not known: a restriction must not be left out.
+// decodeStrictly reads one document, and refuses what is not known in it: a
+// restriction must not be left out.
 func decodeStrictly(text []byte, value any) error {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.DisallowUnknownFields()
-	return decoder.Decode(value)
+	if err := decoder.Decode(value); err != nil {
+		return err
+	}
+	if _, err := decoder.Token(); err != io.EOF {
+		return errors.New("something follows the document")
+	}
+	return nil
 }
 
 // encodeRecord is a secret as it is stored. What could not be read back is not

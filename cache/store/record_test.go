@@ -155,6 +155,18 @@ func TestUnusableRecordIsInvalid(t *testing.T) {
 	}
 }
 
+func TestDecodesOneDocument(t *testing.T) {
+	for text, good := range map[string]bool{
+		`{"id":"a"}`: true, `{"id":"a"} `: true,
+		`{"id":"a"}{}`: false, `{"id":"a"}x`: false, `{"id":"a","more":1}`: false, ``: false,
+	} {
+		var r record
+		if err := decodeStrictly([]byte(text), &r); (err == nil) != good {
+			t.Errorf("decodeStrictly(%q) = %v, want none: %t", text, err, good)
+		}
+	}
+}
+
 func readsInPlace(t *testing.T, w *world) {
 	_, a := w.made("m")
 	_, b := w.made("m")

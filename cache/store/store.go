@@ -51,6 +51,23 @@ func (s *Store) Read(ctx context.Context, id string) (*authz.Secret, error) {
 	return secret, err
 }
 
+// Find reads the secret of a token, or its tombstone, under each digest that
+// the token may have. The error is as Read's, and authz.RecordMissing where
+// the token was minted under the keyring: it was in the store once.
+func (s *Store) Find(ctx context.Context, t authz.Lookup) (*authz.Secret, error) {
+	for _, d := range t.All() {
+		secret, err := s.Read(ctx, d.ID())
+		if authz.ReasonOf(err) != authz.Unknown {
+			return secret, err
+		}
+	}
+	missing := authz.Unknown
+	if t.Minted {
+		missing = authz.RecordMissing
+	}
+	return nil, fmt.Errorf("read secret %s: %w", t.Digest.ID(), missing)
+}
+
 // unavailable marks an error of the store. A reply that is no answer to the
 // question, such as WRONGTYPE, is about the record and not about the store.
 func unavailable(err error) error {

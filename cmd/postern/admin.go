@@ -124,7 +124,7 @@ func adminTokenNew(c *call) error {
 	name := c.flags.String("name", "", "`NAME` of who will use it, for the audit log")
 	role := c.flags.String("role", "", "`ROLE`: operator, viewer or merchant:ID")
 	expires := c.flags.String("expires", "", "when it ends: 90d, 12h or RFC 3339; never, if not given")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
@@ -163,7 +163,7 @@ func adminTokenNew(c *call) error {
 }
 
 func auditVerify(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	files, err := c.parseAny()
 	if err != nil {
 		return err

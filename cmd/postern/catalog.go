@@ -19,7 +19,7 @@ type lintForm struct {
 }
 
 func catalogLint(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func (c *call) printLint(file string, form lintForm) {
 }
 
 func catalogDiff(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(2)
 	if err != nil {
 		return err

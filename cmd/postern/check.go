@@ -28,7 +28,7 @@ func check(c *call) error {
 	storing := c.storeFlags()
 	catalogFile := c.flags.String("catalog", "", "`FILE` of the API's OpenAPI document")
 	ip := c.flags.String("ip", "", "`ADDR` of the client")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(2)
 	if err != nil {
 		return err
@@ -129,14 +129,9 @@ func (c *call) find(s *store.Store, credential string) (*authz.Secret, error) {
 	if reason != authz.Undecided {
 		return nil, reason
 	}
-	for _, d := range lookup.All() {
-		secret, err := s.Read(c.ctx, d.ID())
-		if authz.ReasonOf(err) != authz.Unknown {
-			return secret, err
-		}
-	}
-	if lookup.Minted {
-		return nil, authz.RecordMissing
+	secret, err := s.Find(c.ctx, lookup)
+	if authz.ReasonOf(err) != authz.Unknown {
+		return secret, err
 	}
 	switch epoch, err := s.Epoch(c.ctx); {
 	case err != nil:

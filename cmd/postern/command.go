@@ -247,6 +247,9 @@ func (c *call) list(name, usage string) *list {
 	return l
 }
 
+// jsonFlag is the flag that asks for JSON.
+func (c *call) jsonFlag() *bool { return c.flags.Bool("json", false, "print one JSON document") }
+
 // printJSON prints one document.
 func (c *call) printJSON(value any) error {
 	encoder := json.NewEncoder(c.Stdout)

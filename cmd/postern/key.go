@@ -27,7 +27,7 @@ func (c *call) printKeys(asJSON bool, file string, keys *authz.Keyring, text str
 func keyNew(c *call) error {
 	prefix := c.flags.String("prefix", "", "what every token begins with: at most 16 of A-Z a-z 0-9 and _")
 	ifMissing := c.flags.Bool("if-missing", false, "leave a good key file that is there already as it is")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func createKeyFile(file string, keys *authz.Keyring) error {
 }
 
 func keyAdd(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func keyAdd(c *call) error {
 }
 
 func keyPromote(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(2)
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func keyPromote(c *call) error {
 
 func keyRetire(c *call) error {
 	flags := c.remoteFlags()
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(2)
 	if err != nil {
 		return err

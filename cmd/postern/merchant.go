@@ -9,7 +9,7 @@ import (
 
 func merchantCreate(c *call) error {
 	flags := c.storeFlags()
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err

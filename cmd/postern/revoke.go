@@ -21,7 +21,7 @@ func (c *call) revokeFlags() revokeFlags {
 	return revokeFlags{
 		replicas: c.flags.String("replicas", "all", "`N` replicas that must have the deletion: a number, or all that the master knows"),
 		wait:     c.flags.Duration("wait", 2*time.Second, "how long to wait for sidecars to apply it"),
-		asJSON:   c.flags.Bool("json", false, "print one JSON document"),
+		asJSON:   c.jsonFlag(),
 	}
 }
 

@@ -13,7 +13,7 @@ func secretRotate(c *call) error {
 	expires := c.flags.String("expires", "", "when the new secret ends; if not given, it lives as long as the old one was made to")
 	permissions := c.flags.String("permissions", "", "`latest`: the same permissions as --catalog has them now; if not given, as they were issued")
 	catalogFile := c.flags.String("catalog", "", "`FILE` of the API's OpenAPI document, for --permissions latest")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err

@@ -58,7 +58,7 @@ func (c *call) draft(f draftFlags) (authz.Secret, *authz.Catalog, error) {
 
 func secretCreate(c *call) error {
 	flags, storing := c.draftFlags(), c.storeFlags()
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func secretImport(c *call) error {
 	flags, storing := c.draftFlags(), c.storeFlags()
 	sum := c.flags.String("sha256", "", "`HEX` SHA-256 of the token")
 	stdin := c.flags.Bool("token-stdin", false, "read the token on stdin")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (c *call) importedSum(text string, keys *authz.Keyring) (sum [sha256.Size]b
 func secretList(c *call) error {
 	storing := c.storeFlags()
 	merchant := c.flags.String("merchant", "", "`ID` of the account")
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	if _, err := c.parse(0); err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func secretList(c *call) error {
 
 func secretShow(c *call) error {
 	storing := c.storeFlags()
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	args, err := c.parse(1)
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ type build struct {
 }
 
 func version(c *call) error {
-	asJSON := c.flags.Bool("json", false, "print one JSON document")
+	asJSON := c.jsonFlag()
 	if _, err := c.parse(0); err != nil {
 		return err
 	}

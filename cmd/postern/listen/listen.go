@@ -80,11 +80,11 @@ func (b *Binder) BindOps(address string) error {
 	if address == "" {
 		return nil
 	}
+	config := b.tls
 	if host, _, _ := net.SplitHostPort(address); isLoopback(host) {
-		defer func(config *tls.Config) { b.tls = config }(b.tls)
-		b.tls = nil
+		config = nil
 	}
-	return b.bind("--ops", address, HTTP1)
+	return b.bind("--ops", address, HTTP1, config)
 }
 
 // Bind binds TCP addresses, then unix sockets: a process that fails on a taken
@@ -95,7 +95,7 @@ func (b *Binder) Bind(addresses []string, protocol string) error {
 			if strings.HasPrefix(address, UnixPrefix) != unix {
 				continue
 			}
-			if err := b.bind("--listen", address, protocol); err != nil {
+			if err := b.bind("--listen", address, protocol, b.tls); err != nil {
 				return err
 			}
 		}
@@ -103,12 +103,12 @@ func (b *Binder) Bind(addresses []string, protocol string) error {
 	return nil
 }
 
-func (b *Binder) bind(flag, address, protocol string) (err error) {
+func (b *Binder) bind(flag, address, protocol string, config *tls.Config) (err error) {
 	var l *Listener
 	if path, ok := strings.CutPrefix(address, UnixPrefix); ok {
 		l, err = b.bindUnix(filepath.Clean(path))
 	} else {
-		l, err = b.bindTCP(address, protocol)
+		l, err = b.bindTCP(address, protocol, config)
 	}
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", flag, address, err)
@@ -118,12 +118,12 @@ func (b *Binder) bind(flag, address, protocol string) (err error) {
 	return nil
 }
 
-func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
+func (b *Binder) bindTCP(address, protocol string, config *tls.Config) (*Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, errors.New("it is no address: write host:port or unix:/path")
 	}
-	if b.tls == nil && !b.insecure && !isLoopback(host) {
+	if config == nil && !b.insecure && !isLoopback(host) {
 		return nil, errors.New("beyond loopback it needs --tls-cert and --tls-key, or --insecure to go without")
 	}
 	l, err := net.Listen("tcp", address)
@@ -133,8 +133,8 @@ func (b *Binder) bindTCP(address, protocol string) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.tls != nil {
-		config := b.tls.Clone()
+	if config != nil {
+		config = config.Clone()
 		config.NextProtos = []string{protocol}
 		l = tls.NewListener(l, config)
 	}

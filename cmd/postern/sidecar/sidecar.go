@@ -86,37 +86,18 @@ type sidecar struct {
 // the catalog cannot be read or an address cannot be bound; a store out of
 // reach is waited for.
 func Run(ctx context.Context, o Options) error {
-	catalog, err := o.ReadCatalog(o.CatalogFile)
+	s, err := newSidecar(o)
 	if err != nil {
 		return err
 	}
-	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1), cut: make(chan struct{})}
-	o.Cache.Catalog = func() string { return s.catalog.Load().Hash() }
-	s.secrets = cache.New(o.Store, o.Cache)
 	signal.Notify(s.hangUp, syscall.SIGHUP) // now: one that comes early must not end the process
 	defer signal.Stop(s.hangUp)
-	s.catalog.Store(catalog)
-	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
-	if o.DecisionLog > 0 {
-		s.decisions = envoy.NewDecisionLog(o.Log, o.DecisionLog)
-	}
-	if o.TraceEndpoint != nil {
-		s.traces = trace.New(trace.Options{Endpoint: o.TraceEndpoint, Name: o.Cache.Name, Version: o.Version, Log: o.Log})
-	}
-	s.gate = envoy.NewGate(envoy.Options{Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions, Traces: s.traces,
-		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory}})
-	s.server, s.health = envoy.NewServer(s.gate)
-	// The operators' address comes first: a process that fails on a taken port
-	// must not have taken a socket from a healthy one.
 	b, err := listen.NewBinder(o.Binding, o.Log)
 	if err != nil {
 		return err
 	}
 	defer b.Close()
-	if err := b.BindOps(o.Ops); err != nil {
-		return err
-	}
-	if err := b.Bind(o.Listen, listen.HTTP2); err != nil {
+	if err := s.bind(b); err != nil {
 		return err
 	}
 	s.look(ctx)
@@ -132,6 +113,40 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	return s.serve(ctx, b)
+}
+
+// newSidecar reads the catalog and makes the parts; none of them runs.
+func newSidecar(o Options) (*sidecar, error) {
+	catalog, err := o.ReadCatalog(o.CatalogFile)
+	if err != nil {
+		return nil, err
+	}
+	s := &sidecar{Options: o, hangUp: make(chan os.Signal, 1), cut: make(chan struct{})}
+	s.catalog.Store(catalog)
+	s.files = []*reload.File{reload.NewFile("catalog", o.CatalogFile, s.loadCatalog), reload.NewFile("keys", o.KeyFile, s.loadKeys)}
+	s.Cache.Catalog = func() string { return s.catalog.Load().Hash() }
+	s.secrets = cache.New(s.Store, s.Cache)
+	if o.DecisionLog > 0 {
+		s.decisions = envoy.NewDecisionLog(o.Log, o.DecisionLog)
+	}
+	if o.TraceEndpoint != nil {
+		s.traces = trace.New(trace.Options{Endpoint: o.TraceEndpoint, Name: o.Cache.Name, Version: o.Version, Log: o.Log})
+	}
+	s.gate = envoy.NewGate(envoy.Options{
+		Secrets: s.secrets, Catalog: s.catalog.Load, Log: o.Log, ForwardSecret: o.ForwardSecret, Decisions: s.decisions, Traces: s.traces,
+		Filter: envoy.FilterOptions{MaxBody: o.FilterMaxBody, Memory: o.FilterMemory},
+	})
+	s.server, s.health = envoy.NewServer(s.gate)
+	return s, nil
+}
+
+// bind binds the operators' address first: a process that fails on a taken
+// port must not have taken a socket from a healthy one.
+func (s *sidecar) bind(b *listen.Binder) error {
+	if err := b.BindOps(s.Ops); err != nil {
+		return err
+	}
+	return b.Bind(s.Listen, listen.HTTP2)
 }
 
 // serve serves on all listeners until ctx ends or one of them fails.
