@@ -210,7 +210,7 @@ func parseAllowIP(text string) (netip.Prefix, error) {
 
 func checkExpiry(at, now time.Time) error {
 	if !at.IsZero() && !at.After(now) {
-		return fmt.Errorf("%s is in the past: name a moment to come", at.Format(time.RFC3339))
+		return errors.New("it is in the past: name a moment to come")
 	}
 	return nil
 }

@@ -155,7 +155,7 @@ func (s *Store) createLegacy(ctx context.Context, secret authz.Secret, old strin
 	case len(others) > 0 && old == "":
 		return authz.Token{}, nil, Conflict{fmt.Errorf("merchant %s has the legacy secret %s already: rotate it, or delete it first", secret.Merchant, others[0])}
 	case len(others) > 0:
-		return authz.Token{}, nil, Conflict{fmt.Errorf("merchant %s has a second legacy secret already, %s: delete one of the two first", secret.Merchant, others[0])}
+		return authz.Token{}, nil, Conflict{fmt.Errorf("merchant %s has a second legacy secret already: delete one of the two first", secret.Merchant)}
 	}
 	return s.mint(ctx, secret, &legacyList{x.legacy, live})
 }

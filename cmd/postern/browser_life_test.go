@@ -108,7 +108,7 @@ func TestLifeOnThePage(t *testing.T) {
 	if got := evaluate[string](b, `document.title`); !strings.HasPrefix(got, "API Secret Warehouse East & returns · ") {
 		t.Errorf("the title of the review is %q, want the description in it", got)
 	}
-	b.shows("Last used: Never", "127.0.0.0/8", "Get Label Information for an Order")
+	b.shows("Never used", "127.0.0.0/8", "Get Label Information for an Order")
 	b.lacks(token)
 	b.audit("review")
 
@@ -242,13 +242,13 @@ func (b *browser) swap(theirs string) {
 				continue
 			}
 			b.open(swapped)
-			b.shows("Not Found")
+			b.shows("Not found")
 			b.lacks("Theirs")
 			b.open(path)
 			forms := evaluate[int](b, `(() => { const all = document.querySelectorAll("main form"); all.forEach(f => f.action = `+string(quote(swapped))+`); return all.length })()`)
 			if forms > 0 {
 				b.press("main form button")
-				b.shows("Not Found")
+				b.shows("Not found")
 			}
 		}
 	}

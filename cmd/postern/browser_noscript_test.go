@@ -47,7 +47,7 @@ func TestPageWithoutScripts(t *testing.T) {
 	b.shows("There is no API secret yet")
 	b.scripts(true)
 	b.open("/nowhere")
-	b.shows("Not Found")
+	b.shows("Not found")
 	b.audit("not found")
 }
 

@@ -60,7 +60,7 @@ func TestRotateLegacy(t *testing.T) {
 	stored := s.dump()
 	for _, f := range []authz.Form{first, second} {
 		s.decides(f.Secret, "GET /any/where", "allow", "unrestricted")
-		s.refused(s.run("secret rotate", f.ID), "merchant m1 has a second legacy secret already, ", "delete one of the two first")
+		s.refused(s.run("secret rotate", f.ID), "merchant m1 has a second legacy secret already: delete one of the two first")
 	}
 	s.refused(s.run("merchant create m1"), "merchant m1 has the legacy secret ")
 	s.refused(s.run("secret rotate --permissions latest", first.ID), "it has no permissions to read again")

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"embed"
 	"fmt"
@@ -21,7 +22,7 @@ var assets embed.FS
 // templates are the pages, by name, each within the layout.
 var templates = func() map[string]*template.Template {
 	all := map[string]*template.Template{}
-	shared := template.Must(template.New("").ParseFS(assets, "assets/layout.html", "assets/parts.html"))
+	shared := template.Must(template.New("").Funcs(template.FuncMap{"lastUsed": sayLastUsed}).ParseFS(assets, "assets/layout.html", "assets/parts.html"))
 	names, err := fs.Glob(assets, "assets/page-*.html")
 	if err != nil {
 		panic(err)
@@ -60,6 +61,15 @@ func (s *server) show(w http.ResponseWriter, r *http.Request, v *desk.Visit, sta
 	return nil
 }
 
+// headings are statuses in a merchant's words.
+var headings = map[int]string{
+	http.StatusForbidden:          "You may not do this",
+	http.StatusNotFound:           "Not found",
+	http.StatusConflict:           "This was not done",
+	http.StatusTooManyRequests:    "Too many requests",
+	http.StatusServiceUnavailable: "Not possible just now",
+}
+
 // failPage answers with the page of an error; with the sign-in page, where
 // somebody has not signed in, or no longer.
 func (s *server) failPage(w http.ResponseWriter, r *http.Request, v *desk.Visit, p problem) {
@@ -67,6 +77,7 @@ func (s *server) failPage(w http.ResponseWriter, r *http.Request, v *desk.Visit,
 		http.Redirect(w, r, signInFor(r), http.StatusSeeOther)
 		return
 	}
+	p.Title = cmp.Or(headings[p.Status], "This did not work")
 	if err := s.show(w, r, v, p.Status, "error", p.Title, p); err != nil {
 		s.log.Error("no page of an error", "error", err)
 		w.WriteHeader(http.StatusInternalServerError)

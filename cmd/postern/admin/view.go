@@ -106,6 +106,14 @@ func describeUse(created, last, now time.Time) (text string, long bool) {
 	return last.UTC().Format(toTheMinute), false
 }
 
+// sayLastUsed is what describeUse says, where no label stands before it.
+func sayLastUsed(text string) string {
+	if strings.HasPrefix(text, "Never") {
+		return text
+	}
+	return "Last used: " + text
+}
+
 // describeSafety says whether a secret can be deleted, or what to wait for.
 func describeSafety(u authz.UsageForm) string {
 	switch {
