@@ -12,29 +12,43 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/postern/postern/envoy"
 	"github.com/postern/postern/envoy/envoyproc"
 )
 
-// BenchmarkCost measures what a check costs the program as it ships, against a
-// stock server and against gRPC itself: through real Envoys of one
-// configuration, and directly, 32 at once. They take turns, so that what else
-// the machine does falls on all; the figures are medians of the turns. The
+// BenchmarkCost measures what a check of a browser's request costs the program
+// as it ships, against a stock server and against gRPC itself, by the
+// configuration that ships and by Envoy's defaults: through real Envoys, and
+// directly, 32 at once, on all cores and on one. They take turns, so that what
+// else the machine does falls on all; the figures are medians of the turns. The
 // hostile corpus passes before and after.
 func BenchmarkCost(b *testing.B) {
 	w := newWorld(b)
-	c := w.asked(b)
 	own := w.ownProcess(b)
 	w.hostileAlone(b, own.address)
+	all := []process{own, otherProcess(b, stockSocket), otherProcess(b, floorSocket)}
+	const one = "GOMAXPROCS=1"
+	single := []process{w.ownProcess(b, one), otherProcess(b, stockSocket, one), otherProcess(b, floorSocket, one)}
+	for name, edits := range map[string][]string{"shipped": nil, "defaults": asByDefault()} {
+		b.Run(name, func(b *testing.B) { w.compare(b, all, single, edits) })
+	}
+	w.hostileAlone(b, own.address)
+}
+
+// compare measures the program, the stock server and gRPC alone, with these
+// edits of envoy.yaml.
+func (w *world) compare(b *testing.B, all, single []process, edits []string) {
 	upstream := newAPI(b)
 	upstream.on("PP1", asJSON("{}"))
+	check := w.sent(b, edits...)
 	var ways [3]way
-	for i, p := range []process{own, otherProcess(b, stockSocket), otherProcess(b, floorSocket)} {
-		ways[i] = way{name: []string{"own", "stock", "grpc"}[i], process: p, proxy: startProxy(b, p.address, upstream), asker: newAsker(b, p.address, c), token: w.tokens["orders"]}
+	for i, p := range all {
+		ways[i] = way{
+			name: []string{"own", "stock", "grpc"}[i], process: p, proxy: startProxy(b, p.address, upstream, edits...), token: w.tokens["orders"],
+			asker: newAsker(b, p.address, check), single: newAsker(b, single[i].address, check),
+		}
 	}
-	bare := way{name: "bare", proxy: startProxy(b, own.address, upstream, withoutGate(b)...), token: w.tokens["orders"]}
+	bare := way{name: "bare", proxy: startProxy(b, all[0].address, upstream, withoutGate(b)...), token: w.tokens["orders"]}
 	b.ReportMetric(0, "ns/op") // of all turns: it says nothing
 	const turns = 5
 	for turn := range turns + 1 {
@@ -43,11 +57,11 @@ func BenchmarkCost(b *testing.B) {
 		}
 		bare.alone(b, turn > 0)
 	}
-	w.hostileAlone(b, own.address)
 	for _, x := range ways {
 		b.ReportMetric(median(x.cpu), x.name+"-cpu-µs/check")
 		b.ReportMetric(median(x.direct), x.name+"-direct-cpu-µs/check")
 		b.ReportMetric(median(x.p50)-median(bare.p50), x.name+"-adds-p50-µs")
+		b.ReportMetric(median(x.rate), x.name+"-checks/s-of-one-core")
 	}
 	ratio := func(name string, of func(way) []float64, base float64) {
 		own := median(of(ways[0])) - base
@@ -57,6 +71,7 @@ func BenchmarkCost(b *testing.B) {
 	ratio("cpu", func(x way) []float64 { return x.cpu }, 0)
 	ratio("direct-cpu", func(x way) []float64 { return x.direct }, 0)
 	ratio("p50-added", func(x way) []float64 { return x.p50 }, median(bare.p50))
+	ratio("checks/s-of-one-core", func(x way) []float64 { return x.rate }, 0)
 }
 
 // BenchmarkDecision measures the gate alone, from a check's bytes to its
@@ -64,8 +79,7 @@ func BenchmarkCost(b *testing.B) {
 func BenchmarkDecision(b *testing.B) {
 	w := newWorld(b)
 	gate := w.newGate(b)
-	data, err := proto.Marshal(w.asked(b).checkRequest(false))
-	must(b, err)
+	data := w.sent(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		gate.CheckBytes(b.Context(), data)
@@ -78,8 +92,9 @@ type way struct {
 	process
 	name, token      string
 	proxy            *envoyproc.Process
-	asker            *asker
+	asker, single    *asker // of the process, and of one that has one core
 	cpu, direct, p50 []float64
+	rate             []float64 // checks a second, on one core
 }
 
 func (x *way) turn(b *testing.B, counts bool) {
@@ -93,7 +108,11 @@ func (x *way) turn(b *testing.B, counts bool) {
 	cpu := x.process.cpu(b) - before
 	before = x.process.cpu(b)
 	x.asker.ask(b, direct, 32)
-	if alone := x.process.cpu(b) - before; counts {
+	alone := x.process.cpu(b) - before
+	begun := time.Now()
+	x.single.ask(b, direct, 32)
+	if rate := direct / time.Since(begun).Seconds(); counts {
+		x.rate = append(x.rate, rate)
 		x.cpu = append(x.cpu, float64(cpu.Nanoseconds())/1e3/through)
 		x.direct = append(x.direct, float64(alone.Nanoseconds())/1e3/direct)
 	}
@@ -116,6 +135,9 @@ func (x *way) send(b *testing.B, n int) (took []time.Duration) {
 	for range n {
 		r, err := http.NewRequest("GET", "http://"+x.proxy.Listen+"/api/3/orders/PP1/tracking", nil)
 		must(b, err)
+		for name, value := range browser {
+			r.Header.Set(name, value)
+		}
 		r.Header.Set("Authorization", "Bearer "+x.token)
 		begun := time.Now()
 		response, err := client.Do(r)

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
-	"google.golang.org/protobuf/proto"
 )
 
 // asker asks one check again and again, on one connection, as Envoy does: it
@@ -30,13 +29,11 @@ type asker struct {
 }
 
 // newAsker connects to a server that allows the check.
-func newAsker(t testing.TB, address string, c testCase) *asker {
+func newAsker(t testing.TB, address string, message []byte) *asker {
 	t.Helper()
 	conn, err := net.Dial("unix", strings.TrimPrefix(address, "unix:"))
 	must(t, err)
 	t.Cleanup(func() { conn.Close() })
-	message, err := proto.Marshal(c.checkRequest(false))
-	must(t, err)
 	a := &asker{conn: conn, stream: 1, data: append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)}
 	a.framer = http2.NewFramer(&a.out, conn)
 	a.framer.SetReuseFrames()

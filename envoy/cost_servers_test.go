@@ -78,19 +78,29 @@ func newStock() *grpc.Server {
 type floor struct {
 	encoding.CodecV2
 	answer mem.BufferSlice
+	keep   func([]byte) // is told each check; may be nil
 }
 
-func (floor) Unmarshal(mem.BufferSlice, any) error   { return nil }
 func (f floor) Marshal(any) (mem.BufferSlice, error) { return f.answer, nil }
 
-func newFloor() *grpc.Server {
+func (f floor) Unmarshal(check mem.BufferSlice, _ any) error {
+	if f.keep != nil {
+		f.keep(check.Materialize())
+	}
+	return nil
+}
+
+func newFloor() *grpc.Server { return newKeeper(nil) }
+
+// newKeeper is the same, and hands on each check.
+func newKeeper(keep func([]byte)) *grpc.Server {
 	debug.SetGCPercent(400) // as the program has it
 	response, _ := stock{}.Check(context.Background(), nil)
 	data, err := proto.Marshal(response)
 	if err != nil {
 		panic(err)
 	}
-	server := grpc.NewServer(grpc.ForceServerCodecV2(floor{encoding.GetCodecV2("proto"), mem.BufferSlice{mem.SliceBuffer(data)}}),
+	server := grpc.NewServer(grpc.ForceServerCodecV2(floor{encoding.GetCodecV2("proto"), mem.BufferSlice{mem.SliceBuffer(data)}, keep}),
 		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(16<<20))
 	service := authv3.Authorization_ServiceDesc
 	service.HandlerType = (*any)(nil)
@@ -117,11 +127,11 @@ type process struct {
 }
 
 // otherProcess starts a server to compare with.
-func otherProcess(t testing.TB, which string) process {
+func otherProcess(t testing.TB, which string, environment ...string) process {
 	t.Helper()
 	socket := filepath.Join(shortDir(t), "other")
 	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), which+"="+socket)
+	cmd.Env = append(append(os.Environ(), which+"="+socket), environment...)
 	return launch(t, cmd, socket)
 }
 

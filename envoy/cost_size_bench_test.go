@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/postern/postern/authz"
 	"github.com/postern/postern/authz/openapi"
 )
@@ -42,7 +44,9 @@ func BenchmarkCostBySize(b *testing.B) {
 		{name: "secrets", process: full, tokens: few},
 	}
 	for _, x := range all {
-		x.asker = newAsker(b, x.process.address, w.asks(b, x.tokens[0]))
+		check, err := proto.Marshal(w.asks(b, x.tokens[0]).checkRequest(false))
+		must(b, err)
+		x.asker = newAsker(b, x.process.address, check)
 		x.asker.vary(b, x.tokens)
 		x.asker.late = true
 		x.asker.ask(b, len(x.tokens), 32) // from the store
