@@ -36,7 +36,7 @@ demo: envoy ## shows the gate at work on this machine, and ends; KEEP=1 keeps it
 test: envoy redis prometheus chromium axe compiler lint ## all tests, on real Envoy, Redis, Prometheus and Chromium; with the compose file's where a container engine can run
 	go test -race -timeout 10m -skip $(hostile) $$(go list ./... | grep -v /deploy$$)
 	go test -count=1 -timeout 10m ./deploy # alone: it runs whole programs, and watches their clocks
-	go test -count=1 -run '^Test((Decision|Check)(Allocates|Calls|Bytes)|Memory)$$' -v ./authz ./cache ./envoy # the race detector allocates
+	go test -count=1 -run '^Test((Decision|Check)(Allocates|Calls|Bytes)|Memory|RemoveFast)$$' -v ./authz ./authz/fields ./cache ./envoy # the race detector allocates, and takes time
 	@$(call counted,go test -race -timeout 10m -count=1 -v -run $(hostile) $(hostile_in))
 	go test -race -tags faults -timeout 10m -run Faults ./cmd/postern
 	@$(MAKE) --no-print-directory deploy-test
