@@ -4,6 +4,7 @@
 package listen
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -169,18 +170,26 @@ func (b *Binder) bindUnix(path string) (*Listener, error) {
 func (b *Binder) listenUnix(path string) (*Listener, error) {
 	temporary := fmt.Sprintf("%s.%d", path, os.Getpid())
 	os.Remove(temporary) // of a process that had our id and was killed
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temporary, Net: "unix"})
+	l, err := (&net.ListenConfig{Control: narrow(b.mode)}).Listen(context.Background(), "unix", temporary)
 	if err != nil {
 		return nil, fmt.Errorf("%w (a socket's path has 107 bytes at most, with %q at its end)", err, temporary[len(path):])
 	}
 	// By the time this process ends, the path may be another one's.
-	l.SetUnlinkOnClose(false)
+	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	bound := &Listener{Listener: l, temporary: temporary, path: path}
 	if err := os.Chmod(temporary, b.mode); err != nil {
 		l.Close()
 		return nil, errors.Join(err, os.Remove(temporary))
 	}
 	return bound, nil
+}
+
+// narrow gives a socket its mode before it has a name: whom mode keeps out cannot
+// slip in between bind and chmod. Linux alone heeds it.
+func narrow(mode fs.FileMode) func(network, address string, c syscall.RawConn) error {
+	return func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) { syscall.Fchmod(int(fd), uint32(mode.Perm())) })
+	}
 }
 
 // Publish gives sockets their names, each in the place of what a running or
