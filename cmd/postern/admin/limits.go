@@ -10,16 +10,18 @@ import (
 
 // limits are how often something may be done.
 type limits struct {
-	signIns *limiter // that fail, by address
-	misses  *limiter // of the API's tokens that are not known, by address
-	mints   *limiter // by who asks
+	signIns  *limiter // that fail, by address
+	misses   *limiter // of the API's tokens that are not known, by address
+	mints    *limiter // by who asks
+	refusals *limiter // that the audit log is told of, by who asks, or from where
 }
 
 func newLimits() *limits {
 	return &limits{
-		signIns: newLimiter(rate.Every(12*time.Second), 5),
-		misses:  newLimiter(10, 100),
-		mints:   newLimiter(20, 40),
+		signIns:  newLimiter(rate.Every(12*time.Second), 5),
+		misses:   newLimiter(10, 100),
+		mints:    newLimiter(20, 40),
+		refusals: newLimiter(1, 100),
 	}
 }
 

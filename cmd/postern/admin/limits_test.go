@@ -29,7 +29,9 @@ func TestRateLimits(t *testing.T) {
 		}
 	}
 	waits("the sixth wrong token in a minute", w.post(nil, "/sign-in", url.Values{"token": {"wrong"}}))
-	waits("a good token after it", w.post(nil, "/sign-in", url.Values{"token": {w.tokens["a"]}}))
+	if a := w.post(nil, "/sign-in", url.Values{"token": {w.tokens["a"]}}); a.status != 303 {
+		t.Errorf("a good token after it, as of somebody else behind one proxy = %d, want 303", a.status)
+	}
 	last := answer{}
 	for range 200 {
 		if last = w.ask("unknown", "GET", "/v1/permissions", ""); last.status != 401 {
@@ -53,6 +55,33 @@ func TestRateLimits(t *testing.T) {
 	}
 	if a := w.ask("b", "POST", "/v1/merchants/b/secrets", good); a.status != 201 {
 		t.Errorf("a secret of another while one has to wait = %d, want 201", a.status)
+	}
+}
+
+// A flood of refusals does not fill the audit log: its beginning is there, and
+// who is refused elsewhere, and what others do.
+func TestFloodIsToldByItsBeginning(t *testing.T) {
+	w := newWorld(t)
+	w.server.limits.refusals = newLimits().refusals
+	before := len(w.entries())
+	for _, flood := range []func() answer{
+		func() answer { return w.ask("a", "GET", "/v1/merchants/b/secrets", "") },
+		func() answer { return w.ask("a", "POST", "/v1/merchants/a/secrets", "{}") },
+		func() answer { return w.post(nil, pageOf("a")+"/new", url.Values{}) },
+	} {
+		for range 150 {
+			if a := flood(); a.status/100 == 2 || a.status == 429 {
+				t.Fatalf("a refusal = %d", a.status)
+			}
+		}
+	}
+	if n := len(w.entries()) - before; n < 200 || n > 230 {
+		t.Errorf("450 refusals of one who is known and one who is not make %d entries, want some 200", n)
+	}
+	before = len(w.entries())
+	w.ask("b", "GET", "/v1/merchants/a/secrets", "")
+	if n := len(w.entries()) - before; n != 1 {
+		t.Errorf("another's refusal makes %d entries, want 1", n)
 	}
 }
 

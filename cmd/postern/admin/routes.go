@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strings"
@@ -99,8 +100,7 @@ func (s *server) enter(route route) http.Handler {
 		if action == "" {
 			action = "read"
 		}
-		// It is refused already: where that cannot be recorded, the log has it.
-		s.desk.Record(v, audit.Entry{
+		s.recordRefusal(v, audit.Entry{
 			Action: action, Merchant: recordable(r.PathValue("merchant")), Secret: id(r), Result: audit.Refused, Status: status, Detail: http.StatusText(status),
 		})
 	})
@@ -108,7 +108,7 @@ func (s *server) enter(route route) http.Handler {
 
 // tells reports whether a refusal belongs in the audit log: every one of what
 // changes something, and of the rest what was not allowed. A browser that is
-// sent to sign in was refused nothing, and a flood is told by its beginning.
+// sent to sign in was refused nothing, and who has to wait was refused before.
 func tells(route route, status int) bool {
 	switch status {
 	case http.StatusTooManyRequests:
@@ -156,8 +156,17 @@ func (s *server) admit(w http.ResponseWriter, r *http.Request, v *desk.Visit, ru
 // recordElsewhere records that somebody asked for another merchant's things,
 // which looks to them like any that is not found.
 func (s *server) recordElsewhere(r *http.Request, v *desk.Visit) {
-	s.desk.Record(v, audit.Entry{
+	s.recordRefusal(v, audit.Entry{
 		Action: strings.ToLower(r.Method) + " elsewhere", Merchant: recordable(r.PathValue("merchant")), Secret: id(r),
 		Result: audit.Refused, Status: http.StatusNotFound, Detail: "it is not of a merchant that this role sees",
 	})
+}
+
+// recordRefusal records what was refused already: where that cannot be, the log
+// has it. Of a flood it records the beginning, and then some: a full disk would
+// stop all changes.
+func (s *server) recordRefusal(v *desk.Visit, e audit.Entry) {
+	if s.limits.refusals.take(cmp.Or(v.Identity.Name, v.From)) == 0 {
+		s.desk.Record(v, e)
+	}
 }

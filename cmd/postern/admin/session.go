@@ -82,16 +82,15 @@ func (s *server) pageSignIn(w http.ResponseWriter, r *http.Request, v *desk.Visi
 }
 
 func (s *server) pageBeginSession(w http.ResponseWriter, r *http.Request, v *desk.Visit) error {
-	if wait := s.limits.signIns.wait(v.From); wait > 0 {
-		return tooMany{wait}
-	}
 	if err := parseForm(r); err != nil {
 		return err
 	}
 	to, _ := onward(r.PostForm.Get("to"))
 	identity, err := s.guard.Identify(r.Context(), strings.TrimSpace(r.PostForm.Get("token")), time.Now())
 	if errors.Is(err, access.ErrUnknown) {
-		s.limits.signIns.take(v.From)
+		if wait := s.limits.signIns.take(v.From); wait > 0 { // a good token needs no wait: behind a proxy, all have one address
+			return tooMany{wait}
+		}
 		s.desk.Record(v, audit.Entry{Action: "session.begin", Result: audit.Refused, Status: http.StatusUnauthorized})
 		return s.show(w, r, v, http.StatusUnauthorized, "sign-in", "Sign in", signInView{Error: "That token is not known, or has expired.", To: to})
 	}

@@ -91,7 +91,7 @@ func newWorld(t *testing.T) *world {
 	catalog := must[*authz.Catalog](t)(openapi.Load(must[[]byte](t)(os.ReadFile("../../../deploy/catalog.yaml"))))
 	o := Options{Store: store.New(connected, keys), Guard: access.Guard{Tokens: tokens}, Audit: log, Log: slog.New(slog.NewJSONHandler(w.log, nil))}
 	w.server = must[*server](t)(newServer(o, func() *authz.Catalog { return catalog }))
-	w.server.limits = &limits{newLimiter(1000, 1000), newLimiter(1000, 1000), newLimiter(1000, 1000)} // those that are tested are put back
+	w.server.limits = &limits{newLimiter(1000, 1000), newLimiter(1000, 1000), newLimiter(1000, 1000), newLimiter(1000, 1000)} // those that are tested are put back
 	served := httptest.NewServer(w.server)
 	t.Cleanup(served.Close)
 	w.url = served.URL

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/time/rate"
 
 	"github.com/postern/postern/authz"
 )
@@ -39,11 +40,31 @@ type Issuer struct {
 	mu       sync.Mutex // guards what follows
 	verifier *oidc.IDTokenVerifier
 	made     time.Time
+	err      error // that the last try to make one ended with, at failed
+	failed   time.Time
 }
 
 // keepKeys is how long the issuer's keys are believed: one that it took back
 // is refused from then on.
 const keepKeys = 5 * time.Minute
+
+// retry is how long nobody asks again after the issuer could not be asked: those
+// who wait for one answer would else wait for one another's.
+const retry = time.Second
+
+// sparing sends the issuer a request a second, and a few at first: whoever makes
+// up names of keys must not have it asked for each.
+type sparing struct {
+	http.RoundTripper
+	limit *rate.Limiter
+}
+
+func (s sparing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if !s.limit.Allow() {
+		return nil, errors.New("the issuer was asked for its keys too often")
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
 
 // algorithms that may sign: all are asymmetric.
 var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA}
@@ -52,7 +73,7 @@ var algorithms = []string{oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.E
 // keeps no one else out.
 func NewIssuer(o IssuerOptions) (*Issuer, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: 5 * time.Second}
-	i := &Issuer{o: o, client: &http.Client{Transport: transport, Timeout: 10 * time.Second}}
+	i := &Issuer{o: o, client: &http.Client{Transport: sparing{transport, rate.NewLimiter(1, 10)}, Timeout: 10 * time.Second}}
 	if o.Audience == "" {
 		return nil, errors.New("--oidc-audience is missing: without it, tokens made for other services would be taken")
 	}
@@ -90,6 +111,9 @@ func (i *Issuer) current(now time.Time) (*oidc.IDTokenVerifier, error) {
 	if i.verifier != nil && now.Sub(i.made) < keepKeys {
 		return i.verifier, nil
 	}
+	if i.err != nil && now.Sub(i.failed) < retry {
+		return nil, i.err
+	}
 	// Not a request's context: the verifier outlives it.
 	ctx := oidc.ClientContext(context.Background(), i.client)
 	config := &oidc.Config{ClientID: i.o.Audience, SupportedSigningAlgs: algorithms}
@@ -97,7 +121,7 @@ func (i *Issuer) current(now time.Time) (*oidc.IDTokenVerifier, error) {
 		i.verifier = oidc.NewVerifier(i.o.URL, oidc.NewRemoteKeySet(ctx, i.o.JWKS), config)
 	} else {
 		provider, err := oidc.NewProvider(ctx, i.o.URL)
-		if err != nil {
+		if i.err, i.failed = err, time.Now(); err != nil {
 			return nil, err
 		}
 		i.verifier = provider.Verifier(config)

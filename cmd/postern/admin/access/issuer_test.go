@@ -18,6 +18,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -177,6 +179,53 @@ func TestIssuerDiscovery(t *testing.T) {
 	served.Close()
 	if _, err := i.identify(t.Context(), token, time.Now().Add(keepKeys)); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("identify with the issuer out of reach = %v, want unavailable", err)
+	}
+}
+
+// Strangers cannot have the issuer asked as often as they like, nor make others
+// wait in a row while it hangs.
+func TestIssuerIsSpared(t *testing.T) {
+	s := newSigner(t, "k1")
+	var asked, hangs atomic.Int64
+	served := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if hangs.Load() > 0 {
+			time.Sleep(300 * time.Millisecond)
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		w.Write(jwks(s))
+	}))
+	t.Cleanup(served.Close)
+	i := newIssuer(t, served.URL)
+	for n := range 100 {
+		if _, err := i.identify(t.Context(), signer{fmt.Sprint("made up ", n), s.key}.sign(claims(nil)), time.Now()); err == nil {
+			t.Fatal("a key that is not the issuer's is taken")
+		}
+	}
+	if n := asked.Load(); n < 5 || n > 20 {
+		t.Errorf("100 names of keys: the issuer was asked %d times, want 10 and one a second", n)
+	}
+	if _, err := i.identify(t.Context(), s.sign(claims(nil)), time.Now()); err != nil {
+		t.Errorf("a good token after them: %v", err)
+	}
+	hangs.Store(1)
+	discovers, err := NewIssuer(IssuerOptions{URL: served.URL, Audience: "postern", Viewer: "groups=staff"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	var group sync.WaitGroup
+	for range 10 {
+		group.Go(func() {
+			if _, err := discovers.identify(t.Context(), s.sign(claims(nil)), time.Now()); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("identify while the issuer hangs = %v, want unavailable", err)
+			}
+		})
+	}
+	group.Wait()
+	if took := time.Since(begun); took > 1500*time.Millisecond {
+		t.Errorf("ten at once waited %v for an issuer that hangs for 0.3 s: in a row", took)
 	}
 }
 
