@@ -101,7 +101,7 @@ func newKeeper(keep func([]byte)) *grpc.Server {
 		panic(err)
 	}
 	server := grpc.NewServer(grpc.ForceServerCodecV2(floor{encoding.GetCodecV2("proto"), mem.BufferSlice{mem.SliceBuffer(data)}, keep}),
-		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(16<<20))
+		grpc.InitialWindowSize(1<<20), grpc.InitialConnWindowSize(16<<20), grpc.NumStreamWorkers(64))
 	service := authv3.Authorization_ServiceDesc
 	service.HandlerType = (*any)(nil)
 	service.Methods = []grpc.MethodDesc{{MethodName: "Check", Handler: func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
