@@ -22,7 +22,7 @@ var arrows = map[string]struct{ ours, theirs []string }{
 	"cmd/postern/listen":       {},
 	"cmd/postern/reload":       {ours: []string{"authz"}},
 	"cmd/postern/sidecar":      {ours: []string{"authz", "cache", "cache/store", "envoy", "envoy/trace", "cmd/postern/listen", "cmd/postern/reload"}, theirs: []string{"github.com/prometheus/client_golang", "google.golang.org/grpc", "golang.org/x/sync"}},
-	"cmd/postern/admin/access": {ours: []string{"authz"}, theirs: []string{"github.com/coreos/go-oidc"}},
+	"cmd/postern/admin/access": {ours: []string{"authz"}, theirs: []string{"github.com/coreos/go-oidc", "golang.org/x/time"}},
 	"cmd/postern/admin/audit":  {},
 	"cmd/postern/admin/desk":   {ours: []string{"authz", "cache/store", "cmd/postern/admin/access", "cmd/postern/admin/audit"}},
 	"cmd/postern/admin": {

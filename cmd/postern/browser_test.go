@@ -29,7 +29,8 @@ func (o *office) browse(scripts bool) *browser {
 	if err != nil {
 		t.Fatal("chromium is missing: make chromium installs it")
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("disable-dev-shm-usage", true), chromedp.WindowSize(1100, 900))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.Flag("disable-dev-shm-usage", true),
+		chromedp.Env("TMPDIR="+socketDir(t)), chromedp.WindowSize(1100, 900)) // when it is killed, it leaves sockets there
 	if os.Getuid() == 0 {
 		options = append(options, chromedp.NoSandbox) // Chromium has none for root
 	}
