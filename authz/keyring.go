@@ -139,8 +139,8 @@ func (k *Keyring) Mint() (Token, Digest, error) {
 // checkOf is the keyed check of what stands before it.
 func (k *key) checkOf(body string) (check [checkLen]byte) {
 	sum := k.check.sum(bytesOf(body))
-	var text [44]byte
-	base64.RawURLEncoding.Encode(text[:], sum[:])
+	var text [8]byte
+	base64.RawURLEncoding.Encode(text[:], sum[:6])
 	return [checkLen]byte(text[:])
 }
 
