@@ -53,7 +53,7 @@ func (s *Store) Import(ctx context.Context, secret authz.Secret, sum [sha256.Siz
 	}
 	digests := s.Keyring().ImportedDigests(sum)
 	for _, d := range digests {
-		switch known, err := s.Read(ctx, d.ID()); {
+		switch known, err := s.read(ctx, d.ID()); {
 		case err == nil && !known.DeletedAt.IsZero():
 			return nil, fmt.Errorf("this token was deleted as secret %s: a deleted token cannot come back; mint a new secret", d.ID())
 		case err == nil:
@@ -168,7 +168,7 @@ func (s *Store) liveLegacy(ctx context.Context, merchant, ids string) ([]string,
 		if id == "" {
 			continue
 		}
-		secret, err := s.Read(ctx, id)
+		secret, err := s.read(ctx, id)
 		switch reason := authz.ReasonOf(err); {
 		case reason == authz.Unknown:
 			buried, err := s.forestall(ctx, merchant, id)

@@ -28,11 +28,11 @@ type Deletion struct {
 // such secret, and ErrUnfollowed where the deletion stands, on too few
 // replicas to outlive its master for sure.
 func (s *Store) Delete(ctx context.Context, id string, replicas int) (Deletion, error) {
-	if err := s.opened(ctx); err != nil {
+	if err := s.Check(ctx); err != nil {
 		return Deletion{}, err
 	}
 	tombstone := authz.Secret{ID: id}
-	switch secret, err := s.Read(ctx, id); {
+	switch secret, err := s.read(ctx, id); {
 	case err == nil:
 		tombstone.Merchant, tombstone.Redacted, tombstone.DeletedAt = secret.Merchant, secret.Redacted, secret.DeletedAt
 	case authz.ReasonOf(err) != authz.RecordInvalid:
@@ -143,7 +143,7 @@ func (s *Store) forestall(ctx context.Context, merchant, id string) (bool, error
 // each as Delete does. The error is authz.Unknown where there is no such
 // merchant.
 func (s *Store) DeleteMerchant(ctx context.Context, merchant string, replicas int) (Deletion, error) {
-	if err := s.opened(ctx); err != nil {
+	if err := s.Check(ctx); err != nil {
 		return Deletion{}, err
 	}
 	x, err := s.index(ctx, merchant)
@@ -177,7 +177,7 @@ func (s *Store) DeleteMerchant(ctx context.Context, merchant string, replicas in
 // leaves another merchant's, which two imports of one token at once can put on
 // a list.
 func (s *Store) deleteListed(ctx context.Context, merchant, id string, replicas int) (Deletion, error) {
-	switch secret, err := s.Read(ctx, id); {
+	switch secret, err := s.read(ctx, id); {
 	case err == nil && secret.Merchant != merchant:
 		return Deletion{}, nil
 	case authz.ReasonOf(err) == authz.Unknown:

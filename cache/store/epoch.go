@@ -22,7 +22,7 @@ var ErrForeign = errors.New("the key file has no key of this store: use the key 
 
 // errEmptied says that the store has lost its epoch while sidecars run that
 // know one.
-var errEmptied = errors.New("the store was emptied or replaced while sidecars run that know it: restore it from a backup; or, to begin anew, stop them first")
+var errEmptied = fmt.Errorf("%w: the store was emptied or replaced while sidecars run that know it: restore it from a backup; or, to begin anew, stop them first", authz.StoreUnavailable)
 
 // epochRecord is the stored form of an epoch.
 type epochRecord struct {
@@ -107,9 +107,11 @@ func (s *Store) checkFleet(ctx context.Context) error {
 	return err
 }
 
-// opened verifies the store's epoch before something is deleted from it. A
-// store that was never begun holds nothing to delete.
-func (s *Store) opened(ctx context.Context) error {
+// Check reports whether the store's word can be taken that something is not
+// there. The error is as Epoch's, and authz.StoreUnavailable where the store
+// has lost its epoch while sidecars run that know one. A store that was never
+// begun holds nothing.
+func (s *Store) Check(ctx context.Context) error {
 	epoch, err := s.Epoch(ctx)
 	if err == nil && epoch == "" {
 		err = s.checkFleet(ctx)

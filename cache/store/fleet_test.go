@@ -185,10 +185,11 @@ func awaits(t *testing.T, w *world) {
 	}
 }
 
-// Every first write is refused while a sidecar runs that knew the store. When
-// it has stopped, the store is begun anew.
+// Every first write is refused while a sidecar runs that knew the store, and
+// what is not there is not said to be missing. When it has stopped, the store is
+// begun anew.
 func beginsNotAnew(t *testing.T, w *world) {
-	w.made("m")
+	_, lost := w.made("m")
 	epoch := w.epochOf()
 	for _, s := range w.masters {
 		s.Do("FLUSHALL")
@@ -198,9 +199,17 @@ func beginsNotAnew(t *testing.T, w *world) {
 	_, _, create := w.Create(t.Context(), some("m"))
 	_, _, legacy := w.CreateLegacy(t.Context(), legacySecret("m"))
 	_, imported := w.Import(t.Context(), some("m"), [32]byte{1})
-	for _, err := range []error{create, legacy, imported, w.SaveCatalog(t.Context(), &authz.Catalog{})} {
+	_, deleted := w.Delete(t.Context(), lost.ID, 0)
+	_, closed := w.DeleteMerchant(t.Context(), "m", 0)
+	_, read := w.Read(t.Context(), lost.ID)
+	_, _, list := w.List(t.Context(), "m")
+	for what, err := range map[string]error{
+		"create": create, "create legacy": legacy, "import": imported, "save catalog": w.SaveCatalog(t.Context(), &authz.Catalog{}),
+		"delete": deleted, "delete merchant": closed, "read": read, "list": list,
+		"retire": w.Retire(t.Context(), w.Keyring().KeyIDs()[0], w.Keyring()),
+	} {
 		if !errors.Is(err, errEmptied) {
-			t.Errorf("first write of an emptied store: %v, want %v", err, errEmptied)
+			t.Errorf("%s in an emptied store: %v, want %v", what, err, errEmptied)
 		}
 	}
 	w.unchanged("a refusal", before)

@@ -20,7 +20,7 @@ const scanCount = 1000
 // key's tombstones and the epoch under the minting key of without, which is
 // the keyring less that key. Every record is read.
 func (s *Store) Retire(ctx context.Context, id string, without *authz.Keyring) error {
-	if err := s.Verifies(ctx, s.Keyring()); err != nil {
+	if err := s.Check(ctx); err != nil {
 		return err
 	}
 	use, err := s.useOf(ctx, id)

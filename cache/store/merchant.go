@@ -63,11 +63,15 @@ func (s *Store) index(ctx context.Context, merchant string) (index, error) {
 }
 
 // List reads the live secrets of a merchant, oldest first. Records that cannot
-// be used are told in broken, by id. A merchant that is not known has none.
+// be used are told in broken, by id. A merchant that is not known has none, if
+// the store's word can be taken: see Check.
 func (s *Store) List(ctx context.Context, merchant string) (secrets []*authz.Secret, broken map[string]error, err error) {
 	x, err := s.index(ctx, merchant)
 	if err != nil {
 		return nil, nil, err
+	}
+	if !x.known {
+		return nil, nil, s.Check(ctx)
 	}
 	return s.readAll(ctx, merchant, x.ids)
 }
@@ -78,7 +82,7 @@ func (s *Store) List(ctx context.Context, merchant string) (secrets []*authz.Sec
 func (s *Store) readAll(ctx context.Context, merchant string, ids []string) (secrets []*authz.Secret, broken map[string]error, err error) {
 	broken = map[string]error{}
 	for _, id := range ids {
-		secret, err := s.Read(ctx, id)
+		secret, err := s.read(ctx, id)
 		switch reason := authz.ReasonOf(err); {
 		case reason == authz.Unknown:
 		case err == nil && (secret.Merchant != merchant || !secret.DeletedAt.IsZero()):

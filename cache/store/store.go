@@ -5,6 +5,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,10 +37,19 @@ func (s *Store) Keyring() *authz.Keyring { return s.keys.Load() }
 func (s *Store) SetKeyring(keys *authz.Keyring) { s.keys.Store(keys) }
 
 // Read reads one secret, or its tombstone, from the master. The error is
-// authz.Unknown where the store has no such record, authz.RecordInvalid where
-// the record cannot be used, and authz.StoreUnavailable where it could not be
-// read.
+// authz.Unknown where there is no such record in a store that can be believed
+// (see Check), authz.RecordInvalid where the record cannot be used, and
+// authz.StoreUnavailable where it could not be read.
 func (s *Store) Read(ctx context.Context, id string) (*authz.Secret, error) {
+	secret, err := s.read(ctx, id)
+	if authz.ReasonOf(err) == authz.Unknown {
+		err = cmp.Or(s.Check(ctx), err)
+	}
+	return secret, err
+}
+
+// read is Read that believes the store.
+func (s *Store) read(ctx context.Context, id string) (*authz.Secret, error) {
 	stored, err := s.client.Get(ctx, secretKey(id)).Bytes()
 	switch {
 	case errors.Is(err, redis.Nil):
@@ -52,11 +62,12 @@ func (s *Store) Read(ctx context.Context, id string) (*authz.Secret, error) {
 }
 
 // Find reads the secret of a token, or its tombstone, under each digest that
-// the token may have. The error is as Read's, and authz.RecordMissing where
-// the token was minted under the keyring: it was in the store once.
+// the token may have. The store is believed: what Unknown means is the caller's
+// to judge. A token that was minted under the keyring was in the store once,
+// and is authz.RecordMissing instead; other errors are as Read's.
 func (s *Store) Find(ctx context.Context, t authz.Lookup) (*authz.Secret, error) {
 	for _, d := range t.All() {
-		secret, err := s.Read(ctx, d.ID())
+		secret, err := s.read(ctx, d.ID())
 		if authz.ReasonOf(err) != authz.Unknown {
 			return secret, err
 		}

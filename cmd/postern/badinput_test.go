@@ -23,17 +23,18 @@ var badInput = []struct {
 }{
 	{"", 2, []string{"usage: postern COMMAND", "secret create"}},
 	{"secret", 2, []string{`there is no command "secret"`, "usage: postern COMMAND"}},
+	{"--redis redis://:hunter2@127.0.0.1 secret list", 2, []string{"the command comes first", "usage: postern COMMAND"}},
 	{"secret destroy $ID", 2, []string{`there is no command "secret destroy"`}},
 	{createLine + "--colour red", 2, []string{"flag provided but not defined: -colour", "--help lists the flags"}},
 	{"secret delete $ID --force", 2, []string{"flag provided but not defined: -force"}},
 	{"secret delete", 2, []string{"give one ID, or --token-stdin"}},
 	{"secret delete $ID --token-stdin", 2, []string{"give one ID, or --token-stdin"}},
 	{"secret delete $ID $NONE", 2, []string{"give one ID, or --token-stdin"}},
-	{"secret show", 2, []string{"it has 0 arguments: want 1"}},
+	{"secret show", 2, []string{"arguments: 0, want 1"}},
 	{"secret list", 2, []string{"--merchant (or POSTERN_MERCHANT) is missing"}},
 	{"secret create", 2, []string{"--merchant (or POSTERN_MERCHANT) is missing"}},
-	{"merchant create", 2, []string{"it has 0 arguments: want 1", "usage: postern merchant create ID"}},
-	{"merchant create m 1", 2, []string{"it has 2 arguments: want 1"}},
+	{"merchant create", 2, []string{"arguments: 0, want 1", "usage: postern merchant create ID"}},
+	{"merchant create m 1", 2, []string{"arguments: 2, want 1"}},
 	{"merchant create m/1", 1, []string{`merchant id "m/1": use 1 to 128 of A-Z a-z 0-9 . _ ~ -`}},
 	{"merchant delete ..", 1, []string{`merchant id ".."`, "not only dots"}},
 	{"secret list --merchant ../..", 1, []string{`merchant id "../.."`}},
@@ -65,7 +66,7 @@ var badInput = []struct {
 	{"secret rotate $ID --expires 2020-01-01T00:00:00Z", 1, []string{"is in the past: name a moment to come"}},
 	{"secret show nope", 1, []string{"32 hexadecimal digits", "postern secret list --merchant ID shows the ids"}},
 	{"secret show *", 1, []string{"32 hexadecimal digits"}},
-	{"check GET", 2, []string{"it has 1 arguments: want 2"}},
+	{"check GET", 2, []string{"arguments: 1, want 2"}},
 	{"check GET /a --ip 192.0.2.0/24", 1, []string{`--ip "192.0.2.0/24" is no address: write 203.0.113.7 or 2001:db8::7`}},
 
 	{serveBad + "--catalog $DIR/none.yaml", 1, []string{"catalog", "none.yaml", "no such file"}},
@@ -88,7 +89,7 @@ var badInput = []struct {
 	{serveBad + "--filter-memory 15MiB", 2, []string{"--filter-memory at least twice"}},
 	{serveBad + "--filter-memory 99999999999GiB", 2, []string{"KiB, MiB or GiB"}},
 	{serveBad + "--drain-timeout soon", 2, []string{"drain-timeout"}},
-	{serveBad + "argument", 2, []string{"it has 1 arguments: want 0"}},
+	{serveBad + "argument", 2, []string{"arguments: 1, want 0"}},
 	{serveBad + "--ops $TAKEN", 1, []string{"--ops $TAKEN", "address already in use", "name another address"}},
 	{"serve", 2, []string{"--listen (or POSTERN_LISTEN) is missing"}},
 	{"serve --listen $TAKEN", 1, []string{"--listen $TAKEN", "address already in use: name another address"}},
@@ -103,7 +104,7 @@ var badInput = []struct {
 	{serveBad + "--ops unix:$DIR/./gate.sock", 1, []string{"gate.sock: the path is named twice"}},
 	{serveBad + "--ops unix:$DIR/plain", 1, []string{"--ops unix:$DIR/plain: the file is there and is no socket"}},
 	{"health 127.0.0.1:1", 1, []string{"ask 127.0.0.1:1", "connection refused"}},
-	{"health", 2, []string{"it has 0 arguments: want 1"}},
+	{"health", 2, []string{"arguments: 0, want 1"}},
 }
 
 // Bad input gets an error that says what is wrong, where, and what to do, and

@@ -123,7 +123,11 @@ func help(args []string, p process) int {
 	out, code := p.Stdout, exitDone
 	if len(args) == 0 || !slices.Contains([]string{"help", "-h", "-help", "--help"}, args[len(args)-1]) {
 		out, code = p.Stderr, exitUsage
-		if len(args) > 0 {
+		switch {
+		case len(args) == 0:
+		case strings.HasPrefix(args[0], "-"): // not shown: it may hold a password
+			fmt.Fprintln(out, "postern: the command comes first, then its flags")
+		default:
 			fmt.Fprintf(out, "postern: there is no command %q\n", strings.Join(args[:min(len(args), 2)], " "))
 		}
 	}
@@ -153,7 +157,7 @@ func newCall(ctx context.Context, cmd *command, args []string, p process) *call 
 func (c *call) parse(n int) ([]string, error) {
 	arguments, err := c.parseAny()
 	if err == nil && len(arguments) != n {
-		err = usagef("it has %d arguments: want %d", len(arguments), n)
+		err = usagef("arguments: %d, want %d", len(arguments), n)
 	}
 	return arguments, err
 }

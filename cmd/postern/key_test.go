@@ -26,7 +26,7 @@ func TestKeyNew(t *testing.T) {
 		{"prefix with a dash", "key new $DIR/bad.json --prefix a-b", 1, `prefix "a-b": use at most 16`},
 		{"prefix beyond ASCII", "key new $DIR/bad.json --prefix é", 1, `prefix "é": use at most 16`},
 		{"no file", "key new", 2, "usage: postern key new FILE"},
-		{"two files", "key new $DIR/bad.json $DIR/bad2.json", 2, "it has 2 arguments: want 1"},
+		{"two files", "key new $DIR/bad.json $DIR/bad2.json", 2, "arguments: 2, want 1"},
 	}
 	for _, tt := range tests {
 		s.ended(s.run(tt.line), tt.code, tt.text)

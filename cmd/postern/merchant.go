@@ -68,7 +68,7 @@ func merchantDelete(c *call) error {
 	if *revoking.asJSON {
 		return c.printJSON(map[string]any{"merchant": args[0], "deleted": ids, "sidecars": applied})
 	}
-	fmt.Fprintf(c.Stdout, "merchant %s is closed, and %d secrets are deleted\n", args[0], len(ids))
+	fmt.Fprintf(c.Stdout, "merchant %s is closed; secrets deleted: %d\n", args[0], len(ids))
 	c.printApplied(applied)
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/postern/postern/authz"
+	"github.com/postern/postern/cache/store"
 	"github.com/postern/postern/cmd/postern/admin/access"
 	"github.com/postern/postern/cmd/postern/admin/audit"
 	"github.com/postern/postern/cmd/postern/admin/desk"
@@ -125,15 +127,29 @@ func TestAuditUnwritable(t *testing.T) {
 	}
 }
 
-// A store out of reach is said to be that, and nothing of where it is (ASVS
-// 16.5.1 to 16.5.4). A panic says nothing at all.
+// A store that is out of reach, or was emptied while sidecars run, is said to be
+// that, and nothing of where it is (ASVS 16.5.1 to 16.5.4). Nothing is said to be
+// missing because of it. A panic says nothing at all.
 func TestTroubleIsNotTold(t *testing.T) {
+	for name, cause := range map[string]func(*world){
+		"out of reach": func(w *world) { w.redis.Stop() },
+		"emptied": func(w *world) {
+			w.redis.Do("FLUSHALL")
+			must[store.Master](w.t)(w.server.desk.Store.Report(w.t.Context(), store.Report{Name: "sidecar", Epoch: "known", Bound: time.Hour}, false))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { tellsNoTrouble(t, cause) })
+	}
+}
+
+func tellsNoTrouble(t *testing.T, cause func(*world)) {
 	w := newWorld(t)
 	w.server.mux.HandleFunc("GET /v1/panic", func(http.ResponseWriter, *http.Request) { panic("the key is 42") })
 	session := w.session("a")
-	w.redis.Stop()
+	cause(w)
 	answers := map[string]answer{
 		"list":   w.ask("a", "GET", "/v1/merchants/a/secrets", ""),
+		"find":   w.ask("a", "GET", "/v1/merchants/a/secrets/"+w.ids["a"], ""),
 		"create": w.ask("a", "POST", "/v1/merchants/a/secrets", good),
 		"delete": w.ask("a", "DELETE", "/v1/merchants/a/secrets/"+w.ids["a"], ""),
 		"page":   w.get(session, pageOf("a")),

@@ -21,13 +21,13 @@ type readiness struct {
 }
 
 // serveReadyz says whether requests can be served: whether the store answers,
-// and is the one of the key file.
+// is the one of the key file, and was not emptied.
 func (s *server) serveReadyz(w http.ResponseWriter, r *http.Request, _ *desk.Visit) error {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
-	if _, err := s.desk.Store.Epoch(ctx); err != nil {
+	if err := s.desk.Store.Check(ctx); err != nil {
 		s.log.Warn("not ready", "error", err)
-		writeJSON(w, "application/json", http.StatusServiceUnavailable, readiness{Problems: []string{"the store is out of reach, or another one: the log says which"}})
+		writeJSON(w, "application/json", http.StatusServiceUnavailable, readiness{Problems: []string{"the store is out of reach, emptied, or another one: the log says which"}})
 		return nil
 	}
 	writeJSON(w, "application/json", http.StatusOK, readiness{Ready: true, Problems: []string{}})
