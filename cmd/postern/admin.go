@@ -79,7 +79,7 @@ func adminServe(c *call) error {
 	if o.Guard, err = guarding.guard(); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(c.Stderr, nil))
+	log := c.logger()
 	if o.Audit, err = c.openAudit(*auditFile, log); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -264,6 +265,17 @@ func (c *call) printJSON(value any) error {
 
 func (c *call) warn(format string, a ...any) {
 	fmt.Fprintf(c.Stderr, "postern %s: warning: %s\n", c.cmd.name, fmt.Sprintf(format, a...))
+}
+
+// logger is the log of a server: JSON on stderr, durations as in flags.
+func (c *call) logger() *slog.Logger {
+	readable := func(_ []string, a slog.Attr) slog.Attr {
+		if a.Value.Kind() == slog.KindDuration {
+			a.Value = slog.StringValue(a.Value.Duration().String())
+		}
+		return a
+	}
+	return slog.New(slog.NewJSONHandler(c.Stderr, &slog.HandlerOptions{ReplaceAttr: readable}))
 }
 
 // withoutToken is the error of a flag that is none, without its name where that

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -67,7 +66,7 @@ func serve(c *call) error {
 
 // serve wires the sidecar and runs it until the context ends.
 func (c *call) serve(o sidecar.Options, storing storeFlags) error {
-	log := slog.New(slog.NewJSONHandler(c.Stderr, nil))
+	log := c.logger()
 	o.Log = log
 	b := thisBuild()
 	o.Version, o.Commit = b.Version, b.Commit

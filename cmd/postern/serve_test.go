@@ -139,6 +139,9 @@ func TestDrainIsBounded(t *testing.T) {
 	if took := time.Since(begun); took < 100*time.Millisecond || took > 3*time.Second {
 		t.Errorf("serve ended after %v, want 100 ms", took)
 	}
+	if log := g.log.String(); !strings.Contains(log, `"msg":"draining","timeout":"100ms"`) {
+		t.Errorf("the log does not tell of the drain, and its bound as in the flag:\n%s", log)
+	}
 	if a := <-answered; a.status == 200 {
 		t.Errorf("answer of a check that was cut off = %+v, want anything but 200", a)
 	}
