@@ -3,8 +3,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"time"
@@ -172,6 +174,9 @@ func auditVerify(c *call) error {
 		return usagef("name the audit log's file, or its files, oldest first")
 	}
 	report, err := audit.Verify(files)
+	if _, unread := errors.AsType[*fs.PathError](err); unread {
+		return fmt.Errorf("the audit log cannot be read: %w", err)
+	}
 	if err != nil {
 		return fmt.Errorf("the audit log was changed, or is not whole: %w", err)
 	}

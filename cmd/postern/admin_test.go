@@ -171,6 +171,7 @@ func TestAdminSecretIsASecret(t *testing.T) {
 	}
 	spoiled := s.write("spoiled.log", strings.Replace(s.read(o.audit), "m1", "m2", 1))
 	s.refused(s.run("audit verify "+spoiled), "line 1", "it was changed")
+	s.refused(s.run("audit verify $DIR/none"), "the audit log cannot be read", "no such file")
 	s.ended(s.run("audit verify"), exitUsage, "name the audit log")
 }
 

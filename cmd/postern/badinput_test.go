@@ -98,12 +98,12 @@ var badInput = []struct {
 	{"serve --listen unix:gate.sock", 1, []string{"--listen unix:gate.sock: it is no absolute path: write unix:/path"}},
 	{"serve --listen unix:$DIR/plain", 1, []string{"--listen unix:$DIR/plain: the file is there and is no socket: name another path, or move it away"}},
 	{"serve --listen unix:$DIR", 1, []string{"the file is there and is no socket"}},
-	{"serve --listen unix:$DIR/none/gate.sock", 1, []string{"--listen unix:$DIR/none/gate.sock", "no such file or directory"}},
+	{"serve --listen unix:$DIR/none/gate.sock", 1, []string{"--listen unix:$DIR/none/gate.sock", "no such file or directory: make the folder $DIR/none"}},
 	{"serve --listen unix:$DIR/" + strings.Repeat("l", 100), 1, []string{"a socket's path has 107 bytes at most"}},
 	{serveBad + "--listen unix:$DIR/gate.sock", 1, []string{"--listen unix:$DIR/gate.sock: the path is named twice"}},
 	{serveBad + "--ops unix:$DIR/./gate.sock", 1, []string{"gate.sock: the path is named twice"}},
 	{serveBad + "--ops unix:$DIR/plain", 1, []string{"--ops unix:$DIR/plain: the file is there and is no socket"}},
-	{"health 127.0.0.1:1", 1, []string{"ask 127.0.0.1:1", "connection refused"}},
+	{"health 127.0.0.1:1", 1, []string{"ask 127.0.0.1:1: dial tcp", "connection refused: name the --ops address"}},
 	{"health", 2, []string{"arguments: 0, want 1"}},
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -112,8 +113,8 @@ func health(c *call) error {
 	}
 	client := sidecar.OpsClient(args[0])
 	response, err := client.Get("http://sidecar/readyz")
-	if err != nil {
-		return fmt.Errorf("ask %s: %w", args[0], err)
+	if err != nil { // less what net/http says of a URL that nobody gave
+		return fmt.Errorf("ask %s: %w: name the --ops address of a process that runs", args[0], errors.Unwrap(err))
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))

@@ -262,11 +262,11 @@ func (s *sidecar) look(ctx context.Context) {
 	}
 }
 
-// logFreshness logs when secrets begin or cease to be confirmed, and when
-// Redis's settings become unsafe.
+// logFreshness logs when secrets begin or cease to be confirmed, when it is known
+// why not, and when Redis's settings become unsafe.
 func (s *sidecar) logFreshness() {
 	f := s.secrets.Freshness()
-	level, state := slog.LevelInfo, fmt.Sprint(f.Confirmed, f.Unsafe)
+	level, state := slog.LevelInfo, fmt.Sprint(f.Confirmed, f.Unsafe, f.Trouble != nil)
 	if state == s.logged {
 		return
 	}
