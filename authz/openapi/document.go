@@ -18,6 +18,7 @@ type document struct {
 	problems   authz.Problems
 	copies     int                           // values that aliases stood for
 	indexes    map[*yaml.Node]map[string]int // where each key stands in a large mapping's Content
+	refs       []*yaml.Node                  // what every $ref names
 	extensions []*yaml.Node                  // every key that begins with x-postern
 	read       map[*yaml.Node]bool           // those of them that stand where they belong
 	parameters map[*yaml.Node]parameter      // read so far
@@ -111,6 +112,8 @@ func (d *document) checkKey(key, value *yaml.Node) {
 		d.problem(key, "<< merges keys, which OpenAPI's YAML does not know", "write the keys out")
 	case key.Value == "$ref" && value.Kind == yaml.ScalarNode && !strings.HasPrefix(value.Value, "#"):
 		d.problem(key, fmt.Sprintf("$ref %q leads out of the document, and nothing outside is read", value.Value), "bundle the document into one file")
+	case key.Value == "$ref":
+		d.refs = append(d.refs, value)
 	case strings.HasPrefix(strings.ToLower(key.Value), "x-postern"):
 		d.extensions = append(d.extensions, key)
 	}

@@ -28,8 +28,9 @@ type Remarks struct {
 }
 
 // Lint reads the schemas of a document's answers for members that sound like
-// what shipping costs: price, cost, fee, duty, tax, charge. It has nothing to
-// say of a document that does not load.
+// what shipping costs: price, cost, fee, duty, tax, charge. What a $ref that
+// leads nowhere was to name cannot be read, so it is warned of. It has nothing
+// to say of a document that does not load.
 func Lint(data []byte) Remarks {
 	root, problem := parse(data)
 	if problem != nil {
@@ -43,6 +44,13 @@ func Lint(data []byte) Remarks {
 	for _, op := range d.operations() {
 		if !op.NotGrantable {
 			d.remark(&r, op)
+		}
+	}
+	for _, ref := range d.refs {
+		if strings.HasPrefix(ref.Value, "#/") && d.find(ref.Value) == nil {
+			r.Warnings = append(r.Warnings, authz.Problem{Line: ref.Line,
+				Text:   fmt.Sprintf("$ref %q names nothing in this document, so what answers hold there cannot be seen", ref.Value),
+				Remedy: "point it at an object, as #/components/schemas/NAME does"})
 		}
 	}
 	return r

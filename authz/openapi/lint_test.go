@@ -54,7 +54,7 @@ func TestLint(t *testing.T) {
 		{"by $ref, in lists and maps", "", "{properties: {a: {items: {$ref: '#/components/schemas/Money'}}, m: {additionalProperties: {$ref: '#/components/schemas/Money'}}}}", []string{"$.a[*].price", "$.m[*].price"}, nil},
 		{"in parts of a whole", "", "{allOf: [{properties: {tax: {}}}], oneOf: [{properties: {fee: {}}}], anyOf: [{properties: {duty: {}}}]}", []string{"$.tax", "$.fee", "$.duty"}, nil},
 		{"a schema that holds itself", "", "{$ref: '#/components/schemas/Loop'}", []string{"$.fee"}, nil},
-		{"a $ref to itself, and to nothing", "", "{properties: {a: {$ref: '#/components/schemas/Self'}, b: {$ref: '#/nowhere'}, cost: {}}}", []string{"$.cost"}, nil},
+		{"a $ref to itself", "", "{properties: {a: {$ref: '#/components/schemas/Self'}, cost: {}}}", []string{"$.cost"}, nil},
 		{"a flag", "", "{properties: {tax_included: {type: boolean}}}", nil, nil},
 		{"of an object, once", "", "{properties: {price: {properties: {cost: {}}}}}", []string{"$.price"}, nil},
 		{"decided: there is none", "      x-postern-fields: {}", "{properties: {price: {}}}", nil, nil},
@@ -83,6 +83,23 @@ func TestLint(t *testing.T) {
 		}
 		if printed := slices.ContainsFunc(r.Warnings, func(p authz.Problem) bool { return strings.Contains(p.Text, "application/pdf") }); printed != (tt.extensions == grouped) {
 			t.Errorf("%s: warned of PDF: %v", tt.name, printed)
+		}
+	}
+}
+
+// What a $ref was to name that leads nowhere may show cost.
+func TestLintWarnsOfRefs(t *testing.T) {
+	for schema, want := range map[string]string{
+		"{properties: {a: {$ref: '#/components/schemas/None'}}}":  `line 11: $ref "#/components/schemas/None" names nothing`,
+		"{properties: {a: {$ref: '#/components/schemas/Money'}}}": "in $.a.price", // the control
+		"{properties: {a: {$ref: '#anchor'}}}":                    "",             // of JSON Schema, which is not read
+	} {
+		var warned []string
+		for _, p := range Lint(linted("", schema)).Warnings {
+			warned = append(warned, p.String())
+		}
+		if got := strings.Join(warned, "\n"); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: warned %q, want %q", schema, got, want)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (c *call) printLint(file string, form lintForm) {
 			fmt.Fprintf(c.Stdout, "%s:%d: note: %s\n", file, o.Line, o)
 		}
 	}
-	fmt.Fprintf(c.Stdout, "%d errors, %d warnings, %d overlaps, %d permissions\n",
+	fmt.Fprintf(c.Stdout, "errors: %d, warnings: %d, overlaps: %d, permissions: %d\n",
 		len(form.Errors), len(form.Warnings), len(form.Overlaps), len(form.Permissions))
 }
 

@@ -17,11 +17,11 @@ func TestCatalogLint(t *testing.T) {
 		code  int
 		texts []string // of stdout
 	}{
-		{"catalog lint " + exampleCatalog, 0, []string{": warning: ", ": note: ", "0 errors, 2 warnings, ", ", 20 permissions\n"}},
+		{"catalog lint " + exampleCatalog, 0, []string{": warning: ", ": note: ", "errors: 0, warnings: 2", ", permissions: 20\n"}},
 		{"catalog lint " + exampleCatalog, 0, []string{": note: getOrderLabel shows $.response.order.products[*].price to every secret that may call it: right for what goods are worth"}},
-		{"catalog lint $DIR/priced.yaml", 0, []string{"priced.yaml:4: warning: a shows what sounds like cost to every secret that may call it, in $.shippingFee: ", "x-postern-fields: {} says so", "0 errors, 1 warnings"}},
-		{"catalog lint $DIR/bad.yaml", 1, []string{"bad.yaml:4: error: ", "bad.yaml:5: error: GET /b has no operationId: give it one: it names the permission\n", "2 errors, 0 warnings"}},
-		{"catalog lint $DIR/ambiguous.yaml", 0, []string{"ambiguous.yaml:5: warning: ", "it needs a grant for each", "note: /a/c wins over /a/{x} where both match", "0 errors, 1 warnings, 2 overlaps, 3 permissions\n"}},
+		{"catalog lint $DIR/priced.yaml", 0, []string{"priced.yaml:4: warning: a shows what sounds like cost to every secret that may call it, in $.shippingFee: ", "x-postern-fields: {} says so", "errors: 0, warnings: 1"}},
+		{"catalog lint $DIR/bad.yaml", 1, []string{"bad.yaml:4: error: ", "bad.yaml:5: error: GET /b has no operationId: give it one: it names the permission\n", "errors: 2, warnings: 0"}},
+		{"catalog lint $DIR/ambiguous.yaml", 0, []string{"ambiguous.yaml:5: warning: ", "it needs a grant for each", "note: /a/c wins over /a/{x} where both match", "errors: 0, warnings: 1, overlaps: 2, permissions: 3\n"}},
 	}
 	for _, tt := range tests {
 		r := s.run(tt.line)
