@@ -22,6 +22,9 @@ func TestRulesAreSound(t *testing.T) { command(t, ".", "promtool", "check", "rul
 // TestAlerts causes every fault at the same time, each in a world of its own
 // that one Prometheus scrapes. See replay_test.go for how the rules see it.
 func TestAlerts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long: a minute of faults")
+	}
 	t.Parallel()
 	all, rules := scenes(t), readRules(t)
 	p, marks := play(t, all)
