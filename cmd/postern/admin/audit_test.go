@@ -127,12 +127,13 @@ func TestAuditUnwritable(t *testing.T) {
 	}
 }
 
-// A store that is out of reach, or was emptied while sidecars run, is said to be
-// that, and nothing of where it is (ASVS 16.5.1 to 16.5.4). Nothing is said to be
+// A store that is out of reach, replaced, or emptied while sidecars run, is said
+// to be that, and nothing of where it is (ASVS 16.5.1 to 16.5.4). Nothing is said to be
 // missing because of it. A panic says nothing at all.
 func TestTroubleIsNotTold(t *testing.T) {
 	for name, cause := range map[string]func(*world){
 		"out of reach": func(w *world) { w.redis.Stop() },
+		"replaced":     func(w *world) { w.redis.Do("FLUSHALL"); w.redis.Do("SET", "postern:epoch", "of other keys") },
 		"emptied": func(w *world) {
 			w.redis.Do("FLUSHALL")
 			must[store.Master](w.t)(w.server.desk.Store.Report(w.t.Context(), store.Report{Name: "sidecar", Epoch: "known", Bound: time.Hour}, false))

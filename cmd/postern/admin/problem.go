@@ -50,6 +50,7 @@ var explained = []struct {
 	{desk.ErrGone, 408, "The connection ended before the answer, so the secret that was made is deleted again. Make another."},
 	{desk.ErrUnrecorded, 503, "Changes cannot be noted down just now, so nothing was changed. Try again in a minute."},
 	{store.ErrClosed, 409, "The merchant was deleted, and its id cannot be used again."},
+	{store.ErrForeign, 503, "Postern's data was replaced by other data, so nothing was done. Its operator must mend that."},
 	{authz.StoreUnavailable, 503, "Postern cannot reach its data just now. Look whether it was done before you try again."},
 	{errHost, 421, "This server does not answer for that host. Its --host flag names those that it does."},
 	{errCrossOrigin, 403, "The request comes from another site."},
