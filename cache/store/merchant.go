@@ -81,19 +81,34 @@ func (s *Store) List(ctx context.Context, merchant string) (secrets []*authz.Sec
 // at once put it on two lists.
 func (s *Store) readAll(ctx context.Context, merchant string, ids []string) (secrets []*authz.Secret, broken map[string]error, err error) {
 	broken = map[string]error{}
-	for _, id := range ids {
-		secret, err := s.read(ctx, id)
-		switch reason := authz.ReasonOf(err); {
-		case reason == authz.Unknown:
-		case err == nil && (secret.Merchant != merchant || !secret.DeletedAt.IsZero()):
-		case reason == authz.RecordInvalid:
-			broken[id] = err
-		case err != nil:
-			return nil, nil, err
-		default:
-			secrets = append(secrets, secret)
+	for chunk := range slices.Chunk(ids, readChunk) {
+		for i, reply := range s.getAll(ctx, chunk) {
+			id := chunk[i]
+			secret, err := s.secretOf(id, reply)
+			switch reason := authz.ReasonOf(err); {
+			case reason == authz.Unknown:
+			case err == nil && (secret.Merchant != merchant || !secret.DeletedAt.IsZero()):
+			case reason == authz.RecordInvalid:
+				broken[id] = err
+			case err != nil:
+				return nil, nil, err
+			default:
+				secrets = append(secrets, secret)
+			}
 		}
 	}
 	slices.SortStableFunc(secrets, func(a, b *authz.Secret) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	return secrets, broken, nil
+}
+
+// getAll reads records in one pipeline. Each reply has its error.
+func (s *Store) getAll(ctx context.Context, ids []string) []*redis.StringCmd {
+	replies := make([]*redis.StringCmd, len(ids))
+	s.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, id := range ids {
+			replies[i] = p.Get(ctx, secretKey(id))
+		}
+		return nil
+	})
+	return replies
 }

@@ -16,6 +16,9 @@ import (
 	"github.com/postern/postern/authz"
 )
 
+// readChunk is how many keys one pipeline reads.
+const readChunk = 256
+
 // Store reads and writes secrets. It is safe for concurrent use.
 type Store struct {
 	client redis.UniversalClient
@@ -50,7 +53,12 @@ func (s *Store) Read(ctx context.Context, id string) (*authz.Secret, error) {
 
 // read is Read that believes the store.
 func (s *Store) read(ctx context.Context, id string) (*authz.Secret, error) {
-	stored, err := s.client.Get(ctx, secretKey(id)).Bytes()
+	return s.secretOf(id, s.client.Get(ctx, secretKey(id)))
+}
+
+// secretOf is what the reply to a GET of its record says of a secret.
+func (s *Store) secretOf(id string, reply *redis.StringCmd) (*authz.Secret, error) {
+	stored, err := reply.Bytes()
 	switch {
 	case errors.Is(err, redis.Nil):
 		return nil, fmt.Errorf("read secret %s: %w", id, authz.Unknown)

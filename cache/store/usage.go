@@ -71,9 +71,6 @@ func (s *Store) WriteUses(ctx context.Context, uses []Use) (failed []Use, err er
 	return failed, err
 }
 
-// usageRead is how many secrets' usage one pipeline reads.
-const usageRead = 256
-
 // Usage reads what is known of the use of each of these secrets. It carries no
 // authority and no MAC.
 func (s *Store) Usage(ctx context.Context, ids ...string) (map[string]authz.Usage, error) {
@@ -82,7 +79,7 @@ func (s *Store) Usage(ctx context.Context, ids ...string) (map[string]authz.Usag
 		return nil, err
 	}
 	all := map[string]authz.Usage{}
-	for chunk := range slices.Chunk(ids, usageRead) {
+	for chunk := range slices.Chunk(ids, readChunk) {
 		if err := s.readUsage(ctx, chunk, now, all); err != nil {
 			return nil, fmt.Errorf("read the usage of secrets: %w", err)
 		}
