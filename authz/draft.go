@@ -54,8 +54,16 @@ func (fs Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// add adds an error of a field, or each of several that were joined.
 func (fs *Faults) add(field string, err error) {
-	if err != nil {
+	if err == nil {
+		return
+	}
+	all := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		all = joined.Unwrap()
+	}
+	for _, err := range all {
 		*fs = append(*fs, Fault{Field: field, Text: err.Error()})
 	}
 }
@@ -86,28 +94,33 @@ func (c *Catalog) grants(choices []Choice) ([]Grant, error) {
 		return nil, fmt.Errorf("at least one permission is needed; known are: %s", c.known())
 	}
 	var grants []Grant
-	var unknown []string
+	var unknown, retired []string
+	var faults []error
+	named := map[string]bool{}
 	for _, choice := range choices {
 		p := c.Permission(choice.ID)
-		if p == nil {
+		switch {
+		case named[choice.ID]:
+			faults = append(faults, fmt.Errorf("permission %q is named twice", choice.ID))
+		case p == nil:
 			unknown = append(unknown, strconv.Quote(choice.ID))
-			continue
+		case p.Retired:
+			retired = append(retired, strconv.Quote(choice.ID))
+		default:
+			if err := p.checkFields(choice.Fields); err != nil {
+				faults = append(faults, err)
+			}
+			grants = append(grants, NewGrant(p, choice.Fields))
 		}
-		if p.Retired {
-			return nil, fmt.Errorf("permission %q is retired: secrets that have it keep it, and no other can get it; known are: %s", choice.ID, c.known())
-		}
-		if slices.ContainsFunc(grants, func(g Grant) bool { return g.Permission == choice.ID }) {
-			return nil, fmt.Errorf("permission %q is named twice", choice.ID)
-		}
-		if err := p.checkFields(choice.Fields); err != nil {
-			return nil, err
-		}
-		grants = append(grants, NewGrant(p, choice.Fields))
+		named[choice.ID] = true
+	}
+	if len(retired) > 0 {
+		faults = append(faults, fmt.Errorf("permission %s is retired: secrets that have it keep it, and no other can get it; known are: %s", strings.Join(retired, " and "), c.known()))
 	}
 	if len(unknown) > 0 {
-		return nil, fmt.Errorf("no permission is called %s; known are: %s", strings.Join(unknown, " or "), c.known())
+		faults = append(faults, fmt.Errorf("no permission is called %s; known are: %s", strings.Join(unknown, " or "), c.known()))
 	}
-	return grants, nil
+	return grants, errors.Join(faults...)
 }
 
 // known lists the permissions that can be granted.
@@ -152,7 +165,7 @@ func CheckMerchant(id string) error {
 // characters, none of which is a control or a bidirectional override.
 func checkDescription(text string) error {
 	switch {
-	case strings.TrimSpace(text) == "":
+	case !strings.ContainsFunc(text, visible):
 		return errors.New("a description is needed: say what the secret is for")
 	case !utf8.ValidString(text):
 		return errors.New("the description is not valid UTF-8")
@@ -167,6 +180,10 @@ func checkDescription(text string) error {
 	return nil
 }
 
+// visible reports whether a character shows something: blanks do not, nor do
+// such as zero-width spaces.
+func visible(r rune) bool { return unicode.IsGraphic(r) && !unicode.IsSpace(r) }
+
 // misleads reports whether a character can hide or reorder text.
 func misleads(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
@@ -177,14 +194,12 @@ func misleads(r rune) bool {
 // mistake.
 func ParseAllowIPs(texts []string) ([]netip.Prefix, error) {
 	var prefixes []netip.Prefix
+	var faults []error
 	for _, text := range texts {
 		p, err := parseAllowIP(text)
-		if err != nil {
-			return nil, err
-		}
-		prefixes = append(prefixes, p)
+		prefixes, faults = append(prefixes, p), append(faults, err)
 	}
-	return prefixes, nil
+	return prefixes, errors.Join(faults...)
 }
 
 func parseAllowIP(text string) (netip.Prefix, error) {

@@ -38,6 +38,9 @@ func TestImport(t *testing.T) {
 	s.refused(s.runWith(typed, importLine+" --token-stdin"), "this token is already in the store, as secret "+byText.ID+" of merchant m1")
 	s.refused(s.run(importLine+" --sha256 "+sum(typed)), "this token is already in the store")
 	s.unchanged("importing a token that is there", stored)
+	if r := s.runWith("peer-token-that-nobody-has", "secret delete --token-stdin"); r.code != exitRefused || strings.Contains(r.stderr, "by its token") {
+		t.Errorf("delete of an unknown token = exit %d, want 1 and no advice to do the same:\n%s", r.code, r.stderr)
+	}
 }
 
 // A deleted token stays deleted, under every key; an imported one is found

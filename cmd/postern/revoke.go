@@ -80,5 +80,9 @@ func (c *call) deleteFirst(s *store.Store, ids []string, minted bool, r revokeFl
 		c.printApplied(applied)
 		return nil
 	}
-	return fmt.Errorf("%w. Where the store has lost it, sidecars may still use it: delete it by its token, with --token-stdin", noSuchSecret(strings.Join(ids, " or ")))
+	err = noSuchSecret(strings.Join(ids, " or "))
+	if c.given("token-stdin") {
+		return err
+	}
+	return fmt.Errorf("%w. Where the store has lost it, sidecars may still use it: delete it by its token, with --token-stdin", err)
 }

@@ -51,7 +51,7 @@ var explained = []struct {
 	{desk.ErrUnrecorded, 503, "Changes cannot be noted down just now, so nothing was changed. Try again in a minute."},
 	{store.ErrClosed, 409, "The merchant was deleted, and its id cannot be used again."},
 	{store.ErrForeign, 503, "Postern's data was replaced by other data, so nothing was done. Its operator must mend that."},
-	{authz.StoreUnavailable, 503, "Postern cannot reach its data just now. Look whether it was done before you try again."},
+	{authz.StoreUnavailable, 503, "Postern cannot reach its data just now. Where you were changing something, look whether it was done before you try again."},
 	{errHost, 421, "This server does not answer for that host. Its --host flag names those that it does."},
 	{errCrossOrigin, 403, "The request comes from another site."},
 	{errRequestLine, 400, "The request line names a host. Name a path."},
@@ -59,7 +59,7 @@ var explained = []struct {
 
 // problemOf is what may be said of an error.
 func problemOf(err error) problem {
-	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "Something went wrong here. Look whether it was done before you try again."}
+	p := problem{Type: "about:blank", Status: http.StatusInternalServerError, Detail: "Something went wrong here. Where you were changing something, look whether it was done before you try again."}
 	for _, e := range explained {
 		if errors.Is(err, e.is) {
 			p.Status, p.Detail = e.status, e.detail

@@ -69,7 +69,7 @@ func (f file) identities() ([]Identity, error) {
 func readFile(path string) (file, []Identity, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return file{}, nil, fmt.Errorf("token file %s does not exist: make it with postern admin token new --tokens %s: %w", path, path, fs.ErrNotExist)
+		return file{}, nil, fmt.Errorf("token file %s: %w: make it with postern admin token new --tokens %s", path, fs.ErrNotExist, path)
 	}
 	if err != nil {
 		return file{}, nil, fmt.Errorf("token file: %w", err)
