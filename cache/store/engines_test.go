@@ -141,9 +141,9 @@ var errCrash = errors.New("this process is dead")
 // follow. Where carried, the server does carry out that one, and only the
 // answer is lost.
 func crash(at int, carried bool) act {
-	n := 0
+	var count atomic.Int64 // a Cluster's nodes are asked at the same time
 	return func(cmd redis.Cmder, next func() error) error {
-		n++
+		n := int(count.Add(1))
 		switch {
 		case n < at:
 			return next()
