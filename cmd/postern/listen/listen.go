@@ -172,7 +172,7 @@ func (b *Binder) listenUnix(path string) (*Listener, error) {
 	os.Remove(temporary) // of a process that had our id and was killed
 	l, err := (&net.ListenConfig{Control: narrow(b.mode)}).Listen(context.Background(), "unix", temporary)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%w: make the folder %s, in which Envoy may open the socket", err, filepath.Dir(path))
+		return nil, fmt.Errorf("%w: make the folder %s", err, filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w (a socket's path has 107 bytes at most, with %q at its end)", err, temporary[len(path):])
